@@ -1,0 +1,46 @@
+"""How a text becomes passages: the pieces that one vector stands for."""
+
+from __future__ import annotations
+
+import re
+from calendar import month_name
+from datetime import datetime
+
+PASSAGE_WORDS = 180
+PASSAGE_CHARS = 1_800
+"""A bound for texts without spaces, so that no passage outgrows the embedder's window by much."""
+
+
+def split_passages(text: str) -> list[str]:
+    """`text` in order, in passages of at most 180 words, cut between sentences where that is possible."""
+    passages: list[str] = []
+    current: list[str] = []
+    words = chars = 0
+    for piece in _pieces(text):
+        size = len(piece.split())
+        if current and (words + size > PASSAGE_WORDS or chars + len(piece) > PASSAGE_CHARS):
+            passages.append("".join(current).strip())
+            current, words, chars = [], 0, 0
+        current.append(piece)
+        words += size
+        chars += len(piece)
+    passages.append("".join(current).strip())
+    return [passage for passage in passages if passage]
+
+
+def _pieces(text: str) -> list[str]:
+    """Sentences with the white space that follows them; longer ones cut at words, then at characters."""
+    pieces: list[str] = []
+    for sentence in re.findall(r".*?(?:[.!?]+[\"')\]]*\s+|\n+|\Z)", text, re.DOTALL):
+        if len(sentence) <= PASSAGE_CHARS and len(sentence.split()) <= PASSAGE_WORDS:
+            pieces.append(sentence)
+            continue
+        words = re.findall(r"\S+\s*", sentence)
+        pieces.extend(word[i : i + PASSAGE_CHARS] for word in words for i in range(0, len(word), PASSAGE_CHARS))
+    return pieces
+
+
+def searchable(passage: str, speaker: str | None, occurred_at: datetime) -> str:
+    """What is indexed for a passage: its date in words, who spoke, and what was said."""
+    day = f"{occurred_at.day} {month_name[occurred_at.month]} {occurred_at.year}"
+    return f"{day} {speaker}: {passage}" if speaker else f"{day}: {passage}"

@@ -1,0 +1,44 @@
+"""Text to vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+Vector = Sequence[float]
+
+
+class Embedder(Protocol):
+    """One embedding model. Safe to call from many threads.
+
+    A model is loaded once, by the first call that needs it or by `load`. Until then `ready` is False, and callers
+    that cannot wait do without. It is always the model that `model_id` names: one that cannot be loaded raises,
+    another never takes its place.
+    """
+
+    @property
+    def model_id(self) -> str:
+        """Name and precision, such as ``bge-small-en-v1.5:int8``. Known before the model is loaded."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Length of every vector. Known before the model is loaded."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded, so that a call does not wait for it."""
+        ...
+
+    def load(self) -> None:
+        """Load the model now; returns at once when it is. Raises `ModelMissing`."""
+        ...
+
+    def embed_query(self, text: str) -> Vector:
+        """The vector of a question, of unit length. Text beyond the model's window is cut. Raises `ModelMissing`."""
+        ...
+
+    def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
+        """The vectors of passages, of unit length, in the order given. Raises `ModelMissing`."""
+        ...

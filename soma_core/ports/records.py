@@ -1,0 +1,144 @@
+"""The truth: memories, their versions, requests and events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
+from soma_core.domain.query import BrowseQuery, Page, Selection
+from soma_core.domain.receipts import Change, Forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Identifies a mutating call: the same id with the same digest gets the first answer and does nothing."""
+
+    id: str
+    digest: str
+    """Hash of the operation and its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a memory stands."""
+
+    version: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """A readable version of a memory; `current` when it is the latest and the memory is live."""
+
+    memory: Memory
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many memories there are, by state and, of the live ones, by type."""
+
+    states: Mapping[State, int]
+    types: Mapping[MemoryType, int]
+
+
+class RecordStore(Protocol):
+    """Durable and transactional. Safe to call from many threads.
+
+    A mutating call returns after its changes, their events and its request are committed in one transaction and
+    synced; when it raises, none of them is. Each change of a memory makes its next version; versions and event
+    offsets are committed in order. Every read sees all that was committed before it began.
+    `Unavailable`: the store cannot take writes (its disk is below the reserve, or full). Reads go on.
+    `StoreCorrupt`: the store is damaged.
+    """
+
+    def store(self, namespace: str, memories: Sequence[NewMemory], request: Request) -> list[Change]:
+        """Add the memories, all or none.
+
+        At a coordinate that has a memory the next version is made (`revised`), or none where it would say the same
+        (`unchanged`); a forgotten one is begun anew, and what was forgotten stays out of reach.
+        Raises `Conflict` when the request id was used with another digest.
+        """
+        ...
+
+    def forget(
+        self, namespace: str, selection: Selection, request: Request, *, purge: bool, reason: str | None
+    ) -> Forgotten:
+        """Put every selected memory out of reach; with `purge` also remove all text and versions.
+
+        A purged memory keeps its id, last version and times. Ids that are unknown are reported, not raised;
+        memories already forgotten are left alone unless they are to be purged now. Raises `Conflict`.
+        """
+        ...
+
+    def select(self, namespace: str, selection: Selection, *, purge: bool) -> Forgotten:
+        """What `forget` would do, without doing it."""
+        ...
+
+    def erase(self) -> bool:
+        """Overwrite purged text in the store's files. False: some readers still hold it, it is done later."""
+        ...
+
+    def find(self, namespace: str, ids: Sequence[str]) -> dict[str, UUID]:
+        """The memories meant by full ids or their last twelve digits; unknown ones are left out.
+
+        Forgotten memories are found too. Raises `InvalidInput` when twelve digits fit several memories.
+        """
+        ...
+
+    def heads(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Head]:
+        """Where these memories stand; unknown ids and other namespaces' are left out."""
+        ...
+
+    def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:
+        """The current version of those that are live."""
+        ...
+
+    def versions(self, namespace: str, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Versioned]:
+        """These versions, without those that were forgotten or purged."""
+        ...
+
+    def browse(self, namespace: str, query: BrowseQuery) -> Page:
+        """Live memories by `occurred_at`, then by id. Raises `InvalidInput` for a cursor that is not its own."""
+        ...
+
+    def counts(self, namespace: str) -> Counts:
+        """How many memories the namespace has."""
+        ...
+
+    def live(self, namespace: str) -> Mapping[UUID, int]:
+        """The id and version of every live memory, for checks of the index."""
+        ...
+
+    def serving_model(self) -> str | None:
+        """The model id of the serving index; None before the first."""
+        ...
+
+    def serve_model(self, model_id: str) -> None:
+        """Record that the index is built with this model from now on."""
+        ...
+
+    @property
+    def store_id(self) -> str:
+        """Made with the store and never changed: tells whether an index belongs to it."""
+        ...
+
+    def expire_requests(self, before: datetime) -> None:
+        """Drop requests recorded before a moment; they are no longer recognised when sent again."""
+        ...
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every commit that made events, from the thread that committed."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What an integrity check of the whole store finds; reads all of it."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is at work and let go of all files."""
+        ...
