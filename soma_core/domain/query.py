@@ -122,6 +122,8 @@ class Hit:
 
     memory: Memory
     parts: Parts
+    cut: bool = False
+    """Whether the text is only the beginning, because it alone is over the token budget."""
 
     @property
     def score(self) -> float:

@@ -98,8 +98,8 @@ class VectorIndex(Protocol):
         """Take every point of the memory below `version` out of the current scope."""
         ...
 
-    def remove(self, namespace: str, memory_ids: Sequence[UUID]) -> None:
-        """Delete every point of these memories, old versions too. Unknown ids are no error."""
+    def remove(self, namespace: str, memory_id: UUID, version: int) -> None:
+        """Delete every point of the memory below `version`. An unknown memory is no error."""
         ...
 
     def search(self, namespace: str, query: IndexQuery) -> Matches:

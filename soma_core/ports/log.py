@@ -21,6 +21,10 @@ class EventLog(Protocol):
         """At most `limit` events of a namespace with offsets over `after`, in order."""
         ...
 
+    def newest(self, namespace: str, after: int, limit: int) -> Sequence[Event]:
+        """The last `limit` events of a namespace with offsets over `after`, the newest first."""
+        ...
+
     def ends(self) -> Mapping[str, int]:
         """The last offset of every namespace that has events."""
         ...
@@ -30,5 +34,5 @@ class EventLog(Protocol):
         ...
 
     def lag(self, namespace: str, after: int) -> int:
-        """How many events of a namespace have offsets over `after`."""
+        """How many events of a namespace have offsets over `after`; 100,000 stands for that many or more."""
         ...

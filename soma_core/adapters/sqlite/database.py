@@ -1,0 +1,268 @@
+"""The SQLite file: opening it safely, reading beside the writer, one commit for concurrent writers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+from soma_core.domain.errors import SomaError, StoreCorrupt, Unavailable
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x534F4D41  # "SOMA"
+SCHEMA_VERSION = 1
+QUICK_CHECK_BYTES = 8 << 20
+"""A file up to this size is checked whole at every start (some 10 ms)."""
+
+
+class Database:
+    """One SQLite file in WAL mode with full sync: one writing connection, any number of reading ones.
+
+    Safe to call from many threads of one process; that there is only one process is the caller's to see to.
+    """
+
+    def __init__(self, path: Path, *, reserve_bytes: int) -> None:
+        self._path = path
+        self._reserve = reserve_bytes
+        self._idle: list[sqlite3.Connection] = []
+        self._idle_lock = threading.Lock()
+        self._closed = False
+        if not path.exists():
+            _create(path)
+        with translated(path):
+            _check_identity(path)
+            self._commits = _GroupCommit(_connect(path))
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for reads, which sees all that was committed before its first statement."""
+        with self._idle_lock:
+            if self._closed:
+                raise _closed()
+            connection = self._idle.pop() if self._idle else None
+        with translated(self._path):
+            connection = connection or _connect(self._path, read_only=True)
+            try:
+                yield connection
+            finally:
+                with self._idle_lock:
+                    closing = self._closed
+                    if not closing:
+                        self._idle.append(connection)
+                if closing:
+                    connection.close()
+
+    def write(self, work: Callable[[sqlite3.Connection], T], *, reserve: bool = True) -> T:
+        """Run `work` in a transaction and return after it is synced; concurrent calls share one commit.
+
+        When `work` raises, nothing of it is kept, and nothing of the others is lost. With `reserve` a disk below
+        its reserve is refused before anything is written.
+        """
+        if self._closed:
+            raise _closed()
+        if reserve:
+            self._check_disk()
+        with translated(self._path):
+            return self._commits.run(work)
+
+    def _check_disk(self) -> None:
+        if free_bytes(self._path) < self._reserve:
+            raise Unavailable(
+                f"the disk of {self._path.parent} has less than its reserve of {self._reserve >> 20} MB left; "
+                "nothing was stored: make room (or lower SOMA_DISK_RESERVE)",
+                retry_after=5,
+            )
+
+    def truncate_wal(self) -> bool:
+        """Move the log into the file and empty it; False when a reader still needs it."""
+        with translated(self._path):
+            busy: int = self._commits.outside(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        return not busy
+
+    def problems(self) -> list[str]:
+        """What SQLite's integrity check of the whole file finds."""
+        try:
+            with self.reading() as db:
+                rows = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
+        except SomaError as error:
+            return [error.message]
+        return [] if rows == ["ok"] else rows
+
+    def close(self) -> None:
+        """Wait for the commit at work and close every connection."""
+        with self._idle_lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        self._commits.close()
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the record store is closed")
+
+
+def free_bytes(path: Path) -> int:
+    """How many bytes an ordinary user may still write on the disk that holds `path`."""
+    return shutil.disk_usage(path.parent).free
+
+
+def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=256)
+    if read_only:
+        db.execute("PRAGMA query_only = ON")
+    else:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA secure_delete = ON")
+    return db
+
+
+def _create(path: Path) -> None:
+    """Make the file under another name and put it in place whole, so that a crash leaves no half-made store."""
+    if path.with_name(path.name + "-wal").exists():
+        raise StoreCorrupt(f"{path} is missing, but its log {path.name}-wal is there. {_restore(path)}")
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with translated(path):
+        db = sqlite3.connect(draft, isolation_level=None)
+        schema = (Path(__file__).parent / "schema.sql").read_text()
+        db.executescript(
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; BEGIN; {schema}"
+            f"INSERT INTO meta VALUES ('store_id', '{uuid4()}'); COMMIT;"
+        )
+        db.close()
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_identity(path: Path) -> None:
+    """Refuse a file that is not a whole Soma store of a known schema, without changing it."""
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)
+    try:
+        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise StoreCorrupt(f"{path} is not a Soma record store (it may be empty or overwritten). {_restore(path)}")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            raise StoreCorrupt(f"{path} has schema {version}, this version of Soma knows {SCHEMA_VERSION}: upgrade Soma")
+        if path.stat().st_size <= QUICK_CHECK_BYTES:
+            found = [row[0] for row in db.execute("PRAGMA quick_check(3)")]
+            if found != ["ok"]:
+                raise StoreCorrupt(f"{path} is damaged: {'; '.join(found)}. {_restore(path)}")
+    finally:
+        db.close()
+
+
+def _restore(path: Path) -> str:
+    return (
+        "Nothing was changed. To restore: stop every client, put back a backup of the file (and remove "
+        f"{path.name}-wal and {path.name}-shm), or save what can be read with "
+        f"`sqlite3 {path.name} .recover | sqlite3 recovered.db` and put that in its place; "
+        "then `soma doctor`. To begin anew, move the file away."
+    )
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into Soma's."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise StoreCorrupt(f"{path} is damaged: {error}. {_restore(path)}") from error
+        if name.startswith("SQLITE_FULL"):
+            raise Unavailable(f"the disk of {path.parent} is full; nothing was stored: make room", retry_after=5) from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise Unavailable(f"the record store {path} cannot be used: {error}", retry_after=5) from error
+        raise
+
+
+@dataclass(slots=True)
+class _Job(Generic[T]):
+    work: Callable[[sqlite3.Connection], T]
+    done: bool = False
+    result: T | None = None
+    error: BaseException | None = None
+
+
+class _GroupCommit:
+    """Runs jobs on one connection; those that arrive while a commit is synced share the next one.
+
+    Whoever gets the connection first runs all jobs that wait, each under its own savepoint, and commits them
+    together; the others find theirs done.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._turn = threading.Lock()
+        self._queue_lock = threading.Lock()
+        self._queue: list[_Job[Any]] = []
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        job = _Job(work)
+        with self._queue_lock:
+            self._queue.append(job)
+        with self._turn:
+            if not job.done:
+                with self._queue_lock:
+                    jobs, self._queue = self._queue, []
+                self._commit(jobs)
+        if job.error is not None:
+            raise job.error
+        return job.result  # type: ignore[return-value]
+
+    def outside(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` between transactions."""
+        with self._turn:
+            return work(self._db)
+
+    def close(self) -> None:
+        with self._turn:
+            self._db.close()
+
+    def _commit(self, jobs: list[_Job[Any]]) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                self._attempt(job)
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.rollback()
+            for job in jobs:
+                job.error = job.error or error
+        finally:
+            for job in jobs:
+                job.done = True
+
+    def _attempt(self, job: _Job[Any]) -> None:
+        """Run one job; its own failure undoes it alone, a failure of the file ends the whole transaction."""
+        self._db.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(self._db)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            job.error = error
+            self._db.execute("ROLLBACK TO job")
+        self._db.execute("RELEASE job")

@@ -1,0 +1,264 @@
+"""RecordStore and EventLog on SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from soma_core.adapters.sqlite.browsing import browse
+from soma_core.adapters.sqlite.changes import forget_one, purge_one, store_one
+from soma_core.adapters.sqlite.database import Database
+from soma_core.adapters.sqlite.rows import VERSION_COLUMNS, by_ids, compact, memory, micros, moment, where
+from soma_core.domain.errors import Conflict
+from soma_core.domain.events import Event, EventKind
+from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
+from soma_core.domain.query import BrowseQuery, Page, Selection
+from soma_core.domain.receipts import Change, Forgotten, StoreStatus
+from soma_core.domain.validation import invalid
+from soma_core.ports.clock import Clock, system_clock
+from soma_core.ports.records import Counts, Head, Request, Versioned
+
+LISTED_IDS = 1_000
+"""A receipt names at most this many ids; its count is always whole."""
+
+
+class SqliteRecordStore:
+    """The records of one data folder in one file; the events are its outbox and its audit."""
+
+    def __init__(self, path: Path, *, reserve_bytes: int, clock: Clock = system_clock) -> None:
+        self._database = Database(path, reserve_bytes=reserve_bytes)
+        self._clock = clock
+        self._listeners: list[Callable[[], None]] = []
+        self._store_id = self._meta("store_id") or ""
+
+    def store(self, namespace: str, memories: Sequence[NewMemory], request: Request) -> list[Change]:
+        def work(db: sqlite3.Connection) -> list[Change]:
+            if (receipt := _earlier_receipt(db, namespace, request)) is not None:
+                return [Change(UUID(key), version, StoreStatus(status)) for key, version, status in receipt]
+            now = self._clock()
+            changes = [store_one(db, namespace, new, now) for new in memories]
+            _remember(db, namespace, request, [(str(c.id), c.version, c.status) for c in changes], now)
+            return changes
+
+        changes = self._database.write(work)
+        self._notify()
+        return changes
+
+    def forget(
+        self, namespace: str, selection: Selection, request: Request, *, purge: bool, reason: str | None
+    ) -> Forgotten:
+        def work(db: sqlite3.Connection) -> Forgotten:
+            if (receipt := _earlier_receipt(db, namespace, request)) is not None:
+                ids, count, missing = receipt
+                return Forgotten([UUID(key) for key in ids], count, missing)
+            now = self._clock()
+            ids, missing = _selected(db, namespace, selection, purge)
+            for memory_id in ids:
+                if purge:
+                    purge_one(db, namespace, memory_id, now=now)
+                else:
+                    forget_one(db, namespace, memory_id, now=now, reason=reason)
+            listed = [str(key) for key in ids[:LISTED_IDS]]
+            _remember(db, namespace, request, (listed, len(ids), missing), now)
+            return Forgotten(ids[:LISTED_IDS], len(ids), missing)
+
+        forgotten = self._database.write(work, reserve=False)
+        self._notify()
+        return forgotten
+
+    def select(self, namespace: str, selection: Selection, *, purge: bool) -> Forgotten:
+        with self._database.reading() as db:
+            ids, missing = _selected(db, namespace, selection, purge)
+        return Forgotten(ids[:LISTED_IDS], len(ids), missing)
+
+    def erase(self) -> bool:
+        return self._database.truncate_wal()
+
+    def find(self, namespace: str, ids: Sequence[str]) -> dict[str, UUID]:
+        found: dict[str, UUID] = {}
+        with self._database.reading() as db:
+            for given in ids:
+                if len(given) == 12:
+                    term, value = "substr(id, 11) = ?", bytes.fromhex(given)
+                else:
+                    term, value = "id = ?", UUID(given).bytes
+                rows = db.execute(f"SELECT id FROM memories WHERE namespace = ? AND {term} LIMIT 3", (namespace, value))
+                keys = [UUID(bytes=row[0]) for row in rows]
+                if len(keys) > 1:
+                    raise invalid("ids", f"{given} fits {', '.join(map(str, keys))}: give the whole id")
+                if keys:
+                    found[given] = keys[0]
+        return found
+
+    def heads(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Head]:
+        statement = "SELECT id, version, state, namespace FROM memories WHERE id IN (@ids)"
+        with self._database.reading() as db:
+            return {
+                UUID(bytes=key): Head(version, State(state))
+                for key, version, state, owner in by_ids(db, statement, ids)
+                if owner == namespace
+            }
+
+    def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:
+        statement = (
+            f"SELECT m.namespace, m.created_at, {VERSION_COLUMNS} FROM memories m JOIN versions v "
+            "ON v.id = m.id AND v.version = m.version WHERE m.state = 'live' AND m.id IN (@ids)"
+        )
+        with self._database.reading() as db:
+            found = [memory(namespace, row) for owner, *row in by_ids(db, statement, ids) if owner == namespace]
+        return {item.id: item for item in found}
+
+    def versions(self, namespace: str, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Versioned]:
+        statement = (
+            f"SELECT m.version = v.version, m.created_at, {VERSION_COLUMNS} FROM versions v JOIN memories m ON m.id = v.id "
+            "WHERE m.namespace = ? AND m.state = 'live' AND v.id = ? AND v.version = ? AND NOT v.hidden"
+        )
+        found: dict[tuple[UUID, int], Versioned] = {}
+        with self._database.reading() as db:
+            for key in keys:
+                row = db.execute(statement, (namespace, key[0].bytes, key[1])).fetchone()
+                if row:
+                    found[key] = Versioned(memory(namespace, row[1:]), bool(row[0]))
+        return found
+
+    def browse(self, namespace: str, query: BrowseQuery) -> Page:
+        with self._database.reading() as db:
+            return browse(db, namespace, query)
+
+    def counts(self, namespace: str) -> Counts:
+        states: dict[State, int] = dict.fromkeys(State, 0)
+        types: dict[MemoryType, int] = dict.fromkeys(MemoryType, 0)
+        with self._database.reading() as db:
+            for state, type_, n in db.execute("SELECT state, type, n FROM counts WHERE namespace = ?", (namespace,)):
+                states[State(state)] += n
+                if state == State.LIVE:
+                    types[MemoryType(type_)] += n
+        return Counts(states, types)
+
+    def live(self, namespace: str) -> Mapping[UUID, int]:
+        with self._database.reading() as db:
+            rows = db.execute("SELECT id, version FROM memories WHERE namespace = ? AND state = 'live'", (namespace,))
+            return {UUID(bytes=key): version for key, version in rows}
+
+    def serving_model(self) -> str | None:
+        return self._meta("model")
+
+    def serve_model(self, model_id: str) -> None:
+        self._database.write(
+            lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES ('model', ?)", (model_id,)), reserve=False
+        )
+
+    @property
+    def store_id(self) -> str:
+        return self._store_id
+
+    def expire_requests(self, before: datetime) -> None:
+        self._database.write(
+            lambda db: db.execute("DELETE FROM requests WHERE time < ?", (micros(before),)), reserve=False
+        )
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    def problems(self) -> list[str]:
+        return self._database.problems()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def log(self) -> SqliteEventLog:
+        """The event log over the same file."""
+        return SqliteEventLog(self._database)
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def _meta(self, key: str) -> str | None:
+        with self._database.reading() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+
+class SqliteEventLog:
+    """The outbox table, followed in-process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self, namespace: str, after: int, limit: int) -> Sequence[Event]:
+        return self._read(namespace, after, limit, "ASC")
+
+    def newest(self, namespace: str, after: int, limit: int) -> Sequence[Event]:
+        return self._read(namespace, after, limit, "DESC")
+
+    def _read(self, namespace: str, after: int, limit: int, direction: str) -> Sequence[Event]:
+        with self._database.reading() as db:
+            rows = db.execute(
+                'SELECT "offset", id, version, kind, time FROM events '
+                f'WHERE namespace = ? AND "offset" > ? ORDER BY "offset" {direction} LIMIT ?',
+                (namespace, after, limit),
+            )
+            return [
+                Event(offset, namespace, UUID(bytes=key), version, EventKind(kind), moment(time))
+                for offset, key, version, kind, time in rows
+            ]
+
+    def ends(self) -> Mapping[str, int]:
+        with self._database.reading() as db:
+            names = [row[0] for row in db.execute("SELECT DISTINCT namespace FROM counts")]
+        return {name: self.end(name) for name in names}
+
+    def end(self, namespace: str) -> int:
+        with self._database.reading() as db:
+            row = db.execute('SELECT max("offset") FROM events WHERE namespace = ?', (namespace,)).fetchone()
+        return row[0] or 0
+
+    def lag(self, namespace: str, after: int) -> int:
+        with self._database.reading() as db:
+            row = db.execute(
+                'SELECT count(*) FROM (SELECT 1 FROM events WHERE namespace = ? AND "offset" > ? LIMIT 100000)',
+                (namespace, after),
+            ).fetchone()
+        count: int = row[0]
+        return count
+
+
+def _earlier_receipt(db: sqlite3.Connection, namespace: str, request: Request) -> Any | None:
+    row = db.execute(
+        "SELECT digest, receipt FROM requests WHERE namespace = ? AND id = ?", (namespace, request.id)
+    ).fetchone()
+    if row is None:
+        return None
+    if row[0] != request.digest:
+        raise Conflict("key: was used for another request with other arguments; use a new key", fields=("key",))
+    return json.loads(row[1])
+
+
+def _remember(db: sqlite3.Connection, namespace: str, request: Request, receipt: object, now: datetime) -> None:
+    row = (namespace, request.id, request.digest, compact(receipt), micros(now))
+    db.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?)", row)
+
+
+def _selected(
+    db: sqlite3.Connection, namespace: str, selection: Selection, purge: bool
+) -> tuple[list[UUID], list[str]]:
+    """The ids that a forget would change, and those that are unknown."""
+    states = (State.LIVE, State.FORGOTTEN) if purge else (State.LIVE,)
+    if not selection.ids:
+        terms, values = where(namespace, selection.filter)
+        marks = ",".join("?" * len(states))
+        rows = db.execute(f"SELECT m.id FROM memories m WHERE {terms} AND m.state IN ({marks})", [*values, *states])
+        return [UUID(bytes=row[0]) for row in rows], []
+    found = {
+        UUID(bytes=key): State(state)
+        for key, state, owner in by_ids(db, "SELECT id, state, namespace FROM memories WHERE id IN (@ids)", selection.ids)
+        if owner == namespace
+    }
+    ids = [key for key in dict.fromkeys(selection.ids) if found.get(key) in states]
+    return ids, [str(key) for key in selection.ids if key not in found]

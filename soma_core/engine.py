@@ -1,0 +1,216 @@
+"""Soma: one object with every use case; tools, routes, command line and clients share its methods."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from soma_core.domain.errors import ModelMissing, NotFound, SomaError
+from soma_core.domain.memory import Memory, NewMemory, Scope, State
+from soma_core.domain.query import BrowseQuery, Filter, Page, Recall, RecallQuery
+from soma_core.domain.receipts import ForgetReceipt, StoreReceipt
+from soma_core.ports.clock import Clock, system_clock
+from soma_core.ports.embedder import Embedder
+from soma_core.ports.index import VectorIndex
+from soma_core.ports.log import EventLog
+from soma_core.ports.records import RecordStore
+from soma_core.services.forget import Forgetting
+from soma_core.services.indexing import Indexing
+from soma_core.services.inspect import Drift, compare
+from soma_core.services.recall import Recalling
+from soma_core.services.requests import KEPT
+from soma_core.services.store import Storing
+
+EMBED_BATCH = 64
+"""Events embedded between two looks at what else there is to do."""
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the memory of a namespace stands."""
+
+    namespace: str
+    live: int
+    forgotten: int
+    purged: int
+    types: dict[str, int]
+    pending_words: int
+    """Events whose words are not in the index yet."""
+    pending_vectors: int
+    """Events whose vectors are not."""
+    model: str
+    model_ready: bool
+    health: list[str]
+    """What an operator should know; empty when all is well."""
+    version: str
+
+
+class Soma:
+    """The engine over its ports. Safe to call from many threads; `bootstrap` builds it.
+
+    Nothing runs by itself: a worker, or `index`, brings what was stored into the index.
+    """
+
+    def __init__(
+        self,
+        records: RecordStore,
+        events: EventLog,
+        index: VectorIndex,
+        embedder: Embedder,
+        *,
+        version: str,
+        clock: Clock = system_clock,
+        has_room: Callable[[], bool] = lambda: True,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.records = records
+        self.embedder = embedder
+        self.indexing = Indexing(records, events, index, embedder, has_room=has_room)
+        self._index = index
+        self._clock = clock
+        self._version = version
+        self._on_close = on_close
+        self._recalling = Recalling(records, index, embedder, self.indexing)
+        self._storing = Storing(records, self.indexing, self._recalling)
+        self._forgetting = Forgetting(records, self.indexing)
+        self._model_error: str | None = None
+        self.last_call = 0.0
+        """When a caller was last served, on the monotonic clock: indexing gives way to callers."""
+
+    def store(self, scope: Scope, memory: NewMemory, check: bool = False) -> StoreReceipt:
+        """Keep a memory; durable when this returns. With `check`, one with the same text is not stored again."""
+        self.last_call = time.monotonic()
+        if check:
+            return self._storing.store_checked(scope, memory)
+        return self._storing.store(scope, [memory])[0]
+
+    def store_many(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
+        """Keep all of the memories or, when this raises, none."""
+        return self._storing.store(scope, memories) if memories else []
+
+    def recall(self, scope: Scope, query: RecallQuery) -> Recall:
+        """The best memories for a question, each with its score taken apart."""
+        self.last_call = time.monotonic()
+        return self._recalling.recall(scope.namespace, query)
+
+    def get(self, scope: Scope, ids: Sequence[str]) -> list[Memory]:
+        """The live memories with these ids (whole, or their last twelve digits), in that order.
+
+        Raises `NotFound` naming the unknown ones.
+        """
+        found = self.records.find(scope.namespace, ids)
+        memories = self.records.read(scope.namespace, list(found.values()))
+        missing = [given for given in ids if found.get(given) not in memories]
+        if missing:
+            raise NotFound(f"ids: no memory has the id {', '.join(missing)}", fields=("ids",))
+        return [memories[found[given]] for given in ids]
+
+    def browse(self, scope: Scope, query: BrowseQuery) -> Page:
+        """Live memories by time, page by page."""
+        return self.records.browse(scope.namespace, query)
+
+    def forget(
+        self,
+        scope: Scope,
+        ids: Sequence[str] = (),
+        wanted: Filter | None = None,
+        purge: bool = False,
+        dry_run: bool = False,
+        reason: str | None = None,
+    ) -> ForgetReceipt:
+        """Put memories out of reach, by ids or by a filter; with `purge` remove them altogether."""
+        return self._forgetting.forget(
+            scope, ids, wanted or Filter(), purge=purge, dry_run=dry_run, reason=reason
+        )
+
+    def status(self, scope: Scope) -> Status:
+        """Counts, what is pending, the model, and anything an operator should know."""
+        counts = self.records.counts(scope.namespace)
+        words, vectors = self.indexing.backlog(scope.namespace)
+        health = self.indexing.notices(scope.namespace)
+        if self._model_error:
+            health.append(self._model_error)
+        return Status(
+            namespace=scope.namespace,
+            live=counts.states[State.LIVE],
+            forgotten=counts.states[State.FORGOTTEN],
+            purged=counts.states[State.PURGED],
+            types={kind.value: n for kind, n in counts.types.items()},
+            pending_words=words,
+            pending_vectors=vectors,
+            model=self.embedder.model_id,
+            model_ready=self.embedder.ready,
+            health=health,
+            version=self._version,
+        )
+
+    def warm(self, scope: Scope) -> None:
+        """Load the model now, so that answers are by meaning too. Raises `ModelMissing`."""
+        try:
+            self.embedder.load()
+            self._model_error = None
+        except ModelMissing as error:
+            self._model_error = error.message
+            raise
+
+    def index(self, scope: Scope, progress: Progress | None = None) -> int:
+        """Bring all that is stored in the namespace into the index; how many events that took.
+
+        Raises `ModelMissing`; the words are in then.
+        """
+        done = 0
+        total = max(self.indexing.backlog(scope.namespace))
+        while self.indexing.words_step(scope.namespace):
+            pass
+        while step := self.indexing.vectors_step(scope.namespace, EMBED_BATCH):
+            done += step
+            self.indexing.flush(scope.namespace, idle=False)
+            if progress:
+                progress(min(done, total), total)
+        self.indexing.flush(scope.namespace, idle=True)
+        return done
+
+    def reindex(self, scope: Scope, progress: Progress | None = None) -> int:
+        """Rebuild the index of every namespace from the records, with the present model; how many events it took."""
+        self.warm(scope)
+        self.records.serve_model(self.embedder.model_id)
+        names = self.indexing.namespaces()
+        for name in names:
+            self.indexing.begin_anew(name)
+        total = sum(max(self.indexing.backlog(name)) for name in names)
+        done = 0
+        for name in names:
+            before = done
+            report = (lambda n, _, before=before: progress(before + n, total)) if progress else None
+            done += self.index(Scope(name, scope.caller), report)
+        return done
+
+    def inspect(self, scope: Scope) -> Drift:
+        """Compare the namespace's index with the records; reads all of both."""
+        return compare(self.records, self._index, self.indexing, scope.namespace)
+
+    def problems(self, scope: Scope) -> list[str]:
+        """What an integrity check of the record store finds; reads all of it."""
+        return self.records.problems()
+
+    def housekeep(self) -> None:
+        """Drop expired request ids, and erase what a purge could not erase at once."""
+        self.records.expire_requests(self._clock() - KEPT)
+        self.records.erase()
+
+    def close(self) -> None:
+        """Flush the index as far as it was written and let go of everything."""
+        for name in self.indexing.touched():
+            try:
+                self.indexing.flush(name, idle=True)
+            except SomaError:
+                continue  # the position stays behind, the next start replays
+        self._index.close()
+        self.records.close()
+        self._on_close()

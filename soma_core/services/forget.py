@@ -1,0 +1,59 @@
+"""Forgetting: from the commit on, nothing returns it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soma_core.domain.errors import InvalidInput, NotFound
+from soma_core.domain.memory import Scope
+from soma_core.domain.query import Filter, Selection
+from soma_core.domain.receipts import Forgotten, ForgetReceipt
+from soma_core.ports.records import RecordStore
+from soma_core.services.indexing import Indexing
+from soma_core.services.requests import request_of
+
+
+class Forgetting:
+    """Hides or removes memories in the records, then takes them out of the index."""
+
+    def __init__(self, records: RecordStore, indexing: Indexing) -> None:
+        self._records = records
+        self._indexing = indexing
+
+    def forget(
+        self,
+        scope: Scope,
+        ids: Sequence[str],
+        wanted: Filter,
+        *,
+        purge: bool,
+        dry_run: bool,
+        reason: str | None,
+    ) -> ForgetReceipt:
+        """Forget the memories with these ids, or all that match the filter.
+
+        Raises `InvalidInput` without ids and filter or with both, `NotFound` when every id is unknown, `Conflict`.
+        """
+        if bool(ids) == (not wanted.is_empty):
+            raise InvalidInput(
+                "ids: give either ids or a filter (thread, tags, before, speaker), and not both", fields=("ids",)
+            )
+        found = self._records.find(scope.namespace, ids)
+        missing = [given for given in ids if given not in found]
+        if ids and not found:
+            raise NotFound(f"ids: no memory has the id {', '.join(missing)}", fields=("ids",))
+        selection = Selection(tuple(found.values()), wanted)
+        if dry_run:
+            plan = self._records.select(scope.namespace, selection, purge=purge)
+            return ForgetReceipt(plan.ids, plan.count, missing, True, "untouched", "untouched")
+        request = request_of(scope, "forget", [list(ids), wanted, purge, reason])
+        forgotten = self._records.forget(scope.namespace, selection, request, purge=purge, reason=reason)
+        return self._receipt(scope.namespace, forgotten, missing, purge)
+
+    def _receipt(self, namespace: str, forgotten: Forgotten, missing: list[str], purge: bool) -> ForgetReceipt:
+        removed = self._indexing.words_now(namespace)
+        index = "removed" if removed else "pending"
+        if not purge:
+            return ForgetReceipt(forgotten.ids, forgotten.count, missing, False, "forgotten", index)
+        records = "purged" if self._records.erase() else "purge pending"
+        return ForgetReceipt(forgotten.ids, forgotten.count, missing, False, records, index)

@@ -1,0 +1,140 @@
+"""Answering a question from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from soma_core.domain.errors import ModelMissing, Unavailable
+from soma_core.domain.memory import Memory, State
+from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery
+from soma_core.domain.scoring import SCALE, best_by_memory, fuse, pack, ranked, spread
+from soma_core.ports.embedder import Embedder, Vector
+from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
+from soma_core.ports.records import RecordStore
+from soma_core.services.indexing import Indexing
+
+CANDIDATES = 100
+"""Distinct memories wanted from each arm."""
+REFILLS = 3
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The candidates of both arms that the records confirm, by memory, with each arm's own score."""
+
+    dense: Mapping[UUID, float] = field(default_factory=dict)
+    lexical: Mapping[UUID, float] = field(default_factory=dict)
+
+
+class Recalling:
+    """Searches both arms, adds what the index does not have yet, and lets the records decide."""
+
+    def __init__(self, records: RecordStore, index: VectorIndex, embedder: Embedder, indexing: Indexing) -> None:
+        self._records = records
+        self._index = index
+        self._embedder = embedder
+        self._indexing = indexing
+
+    def recall(self, namespace: str, query: RecallQuery) -> Recall:
+        """The best memories for a question. Never raises for a missing part: `degraded` names it."""
+        degraded: list[str] = []
+        words = _first_words(query.text, degraded)
+        vector = self._query_vector(words, degraded)
+        waiting = self._indexing.pending(namespace)
+        gathered = self._gather(namespace, IndexQuery(words, vector, CANDIDATES, query.filter), degraded)
+        if self._indexing.epoch != waiting.epoch:
+            waiting = self._indexing.pending(namespace)
+        lexical = {**spread(gathered.lexical), **self._overlaps(namespace, words, waiting.ids, query.filter)}
+        if waiting.unlisted:
+            degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
+        parts = fuse(spread(gathered.dense), lexical)
+        hits = self._read(namespace, ranked(parts, query.limit), parts)
+        packed, tokens = pack(hits, query.max_tokens)
+        if query.order == "time":
+            packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
+        return Recall(packed, degraded, len(hits) - len(packed), tokens)
+
+    def nearest(self, namespace: str, text: str, limit: int) -> list[tuple[Memory, float]]:
+        """The memories whose texts are nearest in meaning, with the cosine. Raises `ModelMissing`."""
+        vector = self._embedder.embed_passages([text])[0]
+        found = self._gather(namespace, IndexQuery(text, vector, CANDIDATES), []).dense
+        best = sorted(found, key=lambda key: -found[key])[:limit]
+        memories = self._records.read(namespace, best)
+        return [(memories[key], found[key]) for key in best if key in memories]
+
+    def _query_vector(self, words: str, degraded: list[str]) -> Vector | None:
+        if self._embedder.ready:
+            try:
+                return self._embedder.embed_query(words)
+            except ModelMissing:
+                pass
+        degraded.append("dense: the embedding model is not loaded, the answer is by words only")
+        return None
+
+    def _gather(self, namespace: str, query: IndexQuery, degraded: list[str]) -> _Gathered:
+        """Search until each arm has enough distinct memories that the records confirm, or has no more."""
+        for attempt in range(REFILLS + 1):
+            limit = CANDIDATES << attempt
+            try:
+                matches = self._index.search(namespace, IndexQuery(query.words, query.vector, limit, query.filter))
+            except Unavailable as error:
+                degraded.append(f"index: {error.message}")
+                return _Gathered()
+            gathered = self._confirmed(namespace, matches)
+            if _enough(matches.dense, gathered.dense, limit) and _enough(matches.lexical, gathered.lexical, limit):
+                return gathered
+        degraded.append("candidates: fewer than a hundred distinct memories were looked at")
+        return gathered
+
+    def _confirmed(self, namespace: str, matches: Matches) -> _Gathered:
+        """Drop what the records say is forgotten or no longer the current version."""
+        ids = list(dict.fromkeys(match.memory_id for match in (*matches.dense, *matches.lexical)))
+        heads = self._records.heads(namespace, ids)
+
+        def arm(found: Sequence[Match]) -> dict[UUID, float]:
+            current = (
+                (match.memory_id, match.score)
+                for match in found
+                if (head := heads.get(match.memory_id)) and head.state is State.LIVE and head.version == match.version
+            )
+            return dict(list(best_by_memory(current).items())[:CANDIDATES])
+
+        return _Gathered(arm(matches.dense), arm(matches.lexical))
+
+    def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[UUID, float]:
+        """Score what waits for the index by how much of the question's words it holds, on the scale of an arm."""
+        if not ids:
+            return {}
+        memories = [memory for memory in self._records.read(namespace, ids).values() if _fits(memory, wanted)]
+        shares = self._index.overlap(words, [memory.text for memory in memories])
+        return {memory.id: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
+
+    def _read(self, namespace: str, best: Sequence[UUID], parts: Mapping[UUID, Parts]) -> list[Hit]:
+        memories = self._records.read(namespace, best)
+        return [Hit(memories[key], parts[key]) for key in best if key in memories]
+
+
+def _first_words(text: str, degraded: list[str]) -> str:
+    words = text.split()
+    if len(words) <= QUERY_WORDS:
+        return text
+    degraded.append(f"query: only its first {QUERY_WORDS} words were used")
+    return " ".join(words[:QUERY_WORDS])
+
+
+def _enough(found: Sequence[Match], distinct: Mapping[UUID, float], limit: int) -> bool:
+    return len(found) < limit or len(distinct) >= CANDIDATES
+
+
+def _fits(memory: Memory, wanted: Filter) -> bool:
+    """Whether a memory matches the filter, as the index would decide."""
+    return (
+        (not wanted.types or memory.type in wanted.types)
+        and set(wanted.tags) <= set(memory.tags)
+        and wanted.thread in (None, memory.thread)
+        and wanted.speaker in (None, memory.speaker)
+        and (wanted.since is None or memory.occurred_at >= wanted.since)
+        and (wanted.until is None or memory.occurred_at < wanted.until)
+    )

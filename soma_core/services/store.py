@@ -1,0 +1,45 @@
+"""Keeping memories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soma_core.domain.memory import NewMemory, Scope
+from soma_core.domain.receipts import Indexed, Similar, StoreReceipt, StoreStatus
+from soma_core.ports.records import RecordStore
+from soma_core.services.indexing import Indexing
+from soma_core.services.recall import Recalling
+from soma_core.services.requests import request_of
+
+SIMILAR_LIMIT = 3
+SIMILAR_COSINE = 0.85
+"""Texts of the default model below this cosine merely share a subject."""
+
+
+class Storing:
+    """Commits memories, then brings their words into the index when that is quick."""
+
+    def __init__(self, records: RecordStore, indexing: Indexing, recalling: Recalling) -> None:
+        self._records = records
+        self._indexing = indexing
+        self._recalling = recalling
+
+    def store(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
+        """Store all or none; answered after the commit. Raises `Conflict`, `Unavailable`."""
+        changes = self._records.store(scope.namespace, memories, request_of(scope, "store", memories))
+        indexed: Indexed = "lexical" if self._indexing.words_now(scope.namespace) else "none"
+        return [StoreReceipt(change.id, change.version, change.status, indexed) for change in changes]
+
+    def store_checked(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
+        """Look for similar memories first; one with the same text is named instead of storing it again."""
+        near = self._recalling.nearest(scope.namespace, memory.text, SIMILAR_LIMIT)
+        similar = [Similar(found.id, found.text, score) for found, score in near if score >= SIMILAR_COSINE]
+        for found, _ in near:
+            if _folded(found.text) == _folded(memory.text):
+                return StoreReceipt(found.id, found.version, StoreStatus.DUPLICATE, "full", similar)
+        receipt = self.store(scope, [memory])[0]
+        return StoreReceipt(receipt.id, receipt.version, receipt.status, receipt.indexed, similar)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
