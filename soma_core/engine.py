@@ -206,7 +206,7 @@ class Soma:
 
     def close(self) -> None:
         """Flush the index as far as it was written and let go of everything."""
-        for name in self.indexing.touched():
+        for name in self.indexing.behind():
             try:
                 self.indexing.flush(name, idle=True)
             except SomaError:

@@ -11,6 +11,7 @@ SomaError
 └── Retryable             the same call may succeed later; nothing was taken
     ├── Overloaded
     └── Unavailable       a needed service is down, or the disk is below its reserve
+        └── FolderInUse   another process owns the data folder
 """
 
 from __future__ import annotations
@@ -90,6 +91,12 @@ class Unavailable(Retryable):
     """A needed service is down, or the disk is below its reserve."""
 
     code = "unavailable"
+
+
+class FolderInUse(Unavailable):
+    """Another process owns the data folder; reach the memory through that one."""
+
+    code = "folder_in_use"
 
 
 def error_classes() -> dict[str, type[SomaError]]:

@@ -55,13 +55,17 @@ class Filter:
         speaker: object = None,
         since: object = None,
         until: object = None,
-        until_field: str = "until",
+        before: object = None,
     ) -> Filter:
-        """Check raw arguments; None stands for an absent one. A date alone as `until` includes that day."""
+        """Check raw arguments; None stands for an absent one.
+
+        A date alone as `until` includes that day; as `before`, which means the same bound, it does not.
+        """
         start = check_time("since", since) if since is not None else None
-        end = check_time(until_field, until, end=True) if until is not None else None
+        end = check_time("until", until, end=True) if until is not None else None
+        end = check_time("before", before) if before is not None else end
         if start and end and start >= end:
-            raise InvalidInput(f"since: must be before {until_field}", fields=("since", until_field))
+            raise InvalidInput("since: must be before until", fields=("since", "until"))
         return cls(
             types=_parse_types(types) if types is not None else (),
             tags=check_tags(tags) if tags is not None else (),

@@ -146,10 +146,16 @@ def check_payload(value: object) -> dict[str, Any]:
     return dict(cast("Mapping[str, Any]", value))
 
 
+def check_json_characters(field: str, value: object) -> None:
+    """Refuse NUL and lone surrogates, and deeper nesting than a payload may have, anywhere in a JSON value."""
+    _json_size(field, value, 0)
+
+
 def _json_size(path: str, value: object, depth: int) -> int:
     """About how many bytes `value` takes as JSON; refuses what is no JSON."""
     if depth > MAX_PAYLOAD_DEPTH:
-        raise invalid("payload", f"nests deeper than the {MAX_PAYLOAD_DEPTH} levels that are allowed")
+        field = re.split(r"[.\[ ]", path)[0]
+        raise invalid(field, f"nests deeper than the {MAX_PAYLOAD_DEPTH} levels that are allowed")
     if value is None or isinstance(value, bool | int):
         return len(str(value))
     if isinstance(value, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -127,12 +127,12 @@ class RecordStore(Protocol):
         """Made with the store and never changed: tells whether an index belongs to it."""
         ...
 
-    def expire_requests(self, before: datetime) -> None:
-        """Drop requests recorded before a moment; they are no longer recognised when sent again."""
+    def knows(self, namespace: str, request: Request) -> bool:
+        """Whether this request was answered before. Raises `Conflict` like a mutating call."""
         ...
 
-    def on_commit(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after every commit that made events, from the thread that committed."""
+    def expire_requests(self, before: datetime) -> None:
+        """Drop requests recorded before a moment; they are no longer recognised when sent again."""
         ...
 
     def problems(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from soma_core.domain.errors import InvalidInput, NotFound
 from soma_core.domain.memory import Scope
@@ -51,9 +52,9 @@ class Forgetting:
         return self._receipt(scope.namespace, forgotten, missing, purge)
 
     def _receipt(self, namespace: str, forgotten: Forgotten, missing: list[str], purge: bool) -> ForgetReceipt:
-        removed = self._indexing.words_now(namespace)
-        index = "removed" if removed else "pending"
+        self._indexing.changed(namespace)
+        index: Literal["removed", "pending"] = "removed" if self._indexing.words_now(namespace) else "pending"
         if not purge:
             return ForgetReceipt(forgotten.ids, forgotten.count, missing, False, "forgotten", index)
-        records = "purged" if self._records.erase() else "purge pending"
+        records: Literal["purged", "purge pending"] = "purged" if self._records.erase() else "purge pending"
         return ForgetReceipt(forgotten.ids, forgotten.count, missing, False, records, index)

@@ -24,7 +24,12 @@ WORDS_BATCH = 500
 INLINE_BATCH = 50
 PENDING_LIMIT = 1_000
 
-Key = tuple[UUID, int]
+PORTION_CHARS = 12_000
+"""Embedded in one call: about 3,000 tokens, a third of a second on two cores."""
+
+
+class Interrupted(Exception):
+    """Indexing was told to stop in the middle; what was not finished is done by the next start."""
 
 
 @dataclass(slots=True)
@@ -82,6 +87,9 @@ class Indexing:
         self._vectors_lock = threading.Lock()
         self._epoch = 0
         self._known = dict(events.ends())
+        self._behind = set(self._known)
+        self._news = threading.Event()
+        self._stopping = False
         self._notices: dict[str, str] = {}
 
     # What recall asks.
@@ -120,6 +128,35 @@ class Indexing:
     def namespaces(self) -> list[str]:
         """Every namespace that has events."""
         return list(self._events.ends())
+
+    def changed(self, namespace: str) -> None:
+        """Tell whoever follows the events that a namespace has new ones."""
+        self._behind.add(namespace)
+        self._news.set()
+
+    def stop(self) -> None:
+        """End a `wait` now, and the embedding at work after its present portion."""
+        self._stopping = True
+        self._news.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something changed; False when nothing did for so long."""
+        news = self._news.wait(seconds)
+        self._news.clear()
+        return news
+
+    def behind(self) -> list[str]:
+        """The namespaces that may have events to follow or writes to flush."""
+        return list(self._behind)
+
+    def settle(self, namespace: str) -> bool:
+        """When idle: flush, and take a namespace with nothing left to follow off the list; whether that was so."""
+        self._behind.discard(namespace)
+        self.flush(namespace, idle=True)
+        settled = self._of(namespace).flushed.vectors >= self._events.end(namespace)
+        if not settled:
+            self._behind.add(namespace)
+        return settled
 
     def words_now(self, namespace: str) -> bool:
         """Bring new words in from the thread that stored them, if that is quick; whether all are in.
@@ -237,14 +274,20 @@ class Indexing:
                 self._index.retire(namespace, item.memory.id, item.memory.version + 1)
 
     def _embedded(self, points: Sequence[IndexPoint], progress: _Progress) -> list[IndexPoint]:
-        try:
-            vectors: Sequence[Vector | None] = self._embedder.embed_passages([point.words for point in points])
-        except ModelMissing:
-            raise
-        except Exception:
-            log.exception("embedding a batch of %d passages failed; trying them one by one", len(points))
-            vectors = [self._embedded_alone(point.words, progress) for point in points]
-        return [replace(point, vector=vector) for point, vector in zip(points, vectors, strict=True)]
+        """The points with their vectors, embedded in portions of like length."""
+        done: list[IndexPoint] = []
+        for portion in _portions(points):
+            if self._stopping:
+                raise Interrupted
+            try:
+                vectors: Sequence[Vector | None] = self._embedder.embed_passages([point.words for point in portion])
+            except ModelMissing:
+                raise
+            except Exception:
+                log.exception("embedding %d passages failed; trying them one by one", len(portion))
+                vectors = [self._embedded_alone(point.words, progress) for point in portion]
+            done += [replace(point, vector=vector) for point, vector in zip(portion, vectors, strict=True)]
+        return done
 
     def _embedded_alone(self, text: str, progress: _Progress) -> Vector | None:
         try:
@@ -254,6 +297,19 @@ class Indexing:
         except Exception:
             progress.failed += 1
             return None
+
+
+def _portions(points: Sequence[IndexPoint]) -> Iterable[list[IndexPoint]]:
+    portion: list[IndexPoint] = []
+    chars = 0
+    for point in sorted(points, key=lambda point: len(point.words)):
+        if portion and chars + len(point.words) > PORTION_CHARS:
+            yield portion
+            portion, chars = [], 0
+        portion.append(point)
+        chars += len(point.words)
+    if portion:
+        yield portion
 
 
 def _points(item: Versioned) -> list[IndexPoint]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from soma_core.domain.memory import NewMemory, Scope
 from soma_core.domain.receipts import Indexed, Similar, StoreReceipt, StoreStatus
@@ -27,18 +28,20 @@ class Storing:
     def store(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
         """Store all or none; answered after the commit. Raises `Conflict`, `Unavailable`."""
         changes = self._records.store(scope.namespace, memories, request_of(scope, "store", memories))
+        self._indexing.changed(scope.namespace)
         indexed: Indexed = "lexical" if self._indexing.words_now(scope.namespace) else "none"
         return [StoreReceipt(change.id, change.version, change.status, indexed) for change in changes]
 
     def store_checked(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
         """Look for similar memories first; one with the same text is named instead of storing it again."""
+        request = request_of(scope, "store", [memory])
         near = self._recalling.nearest(scope.namespace, memory.text, SIMILAR_LIMIT)
         similar = [Similar(found.id, found.text, score) for found, score in near if score >= SIMILAR_COSINE]
-        for found, _ in near:
-            if _folded(found.text) == _folded(memory.text):
-                return StoreReceipt(found.id, found.version, StoreStatus.DUPLICATE, "full", similar)
+        twin = next((found for found, _ in near if _folded(found.text) == _folded(memory.text)), None)
+        if twin and not self._records.knows(scope.namespace, request):
+            return StoreReceipt(twin.id, twin.version, StoreStatus.DUPLICATE, "full", similar)
         receipt = self.store(scope, [memory])[0]
-        return StoreReceipt(receipt.id, receipt.version, receipt.status, receipt.indexed, similar)
+        return replace(receipt, similar=[near for near in similar if near.id != receipt.id])
 
 
 def _folded(text: str) -> str:

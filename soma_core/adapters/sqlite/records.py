@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ class SqliteRecordStore:
     def __init__(self, path: Path, *, reserve_bytes: int, clock: Clock = system_clock) -> None:
         self._database = Database(path, reserve_bytes=reserve_bytes)
         self._clock = clock
-        self._listeners: list[Callable[[], None]] = []
         self._store_id = self._meta("store_id") or ""
 
     def store(self, namespace: str, memories: Sequence[NewMemory], request: Request) -> list[Change]:
@@ -45,9 +44,7 @@ class SqliteRecordStore:
             _remember(db, namespace, request, [(str(c.id), c.version, c.status) for c in changes], now)
             return changes
 
-        changes = self._database.write(work)
-        self._notify()
-        return changes
+        return self._database.write(work)
 
     def forget(
         self, namespace: str, selection: Selection, request: Request, *, purge: bool, reason: str | None
@@ -67,9 +64,7 @@ class SqliteRecordStore:
             _remember(db, namespace, request, (listed, len(ids), missing), now)
             return Forgotten(ids[:LISTED_IDS], len(ids), missing)
 
-        forgotten = self._database.write(work, reserve=False)
-        self._notify()
-        return forgotten
+        return self._database.write(work, reserve=False)
 
     def select(self, namespace: str, selection: Selection, *, purge: bool) -> Forgotten:
         with self._database.reading() as db:
@@ -157,13 +152,14 @@ class SqliteRecordStore:
     def store_id(self) -> str:
         return self._store_id
 
+    def knows(self, namespace: str, request: Request) -> bool:
+        with self._database.reading() as db:
+            return _earlier_receipt(db, namespace, request) is not None
+
     def expire_requests(self, before: datetime) -> None:
         self._database.write(
             lambda db: db.execute("DELETE FROM requests WHERE time < ?", (micros(before),)), reserve=False
         )
-
-    def on_commit(self, listener: Callable[[], None]) -> None:
-        self._listeners.append(listener)
 
     def problems(self) -> list[str]:
         return self._database.problems()
@@ -174,10 +170,6 @@ class SqliteRecordStore:
     def log(self) -> SqliteEventLog:
         """The event log over the same file."""
         return SqliteEventLog(self._database)
-
-    def _notify(self) -> None:
-        for listener in self._listeners:
-            listener()
 
     def _meta(self, key: str) -> str | None:
         with self._database.reading() as db:

@@ -1,0 +1,95 @@
+"""From settings to a working engine: chooses the adapters. It starts nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from embeddings.batching import BatchingEmbedder
+from embeddings.onnx import OnnxEmbedder
+from embeddings.resolve import resolve
+from soma_core.adapters.folder import FolderLock
+from soma_core.adapters.qdrant.edge import EdgeIndex
+from soma_core.adapters.sqlite.database import free_bytes
+from soma_core.adapters.sqlite.records import SqliteRecordStore
+from soma_core.domain.errors import ModelMismatch
+from soma_core.engine import Soma
+from soma_core.ports.clock import Clock, system_clock
+from soma_core.settings import Settings, load_settings
+
+
+def soma_version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return version("soma-fractal-memory")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def records_path(home: Path) -> Path:
+    """Where the records of a data folder are."""
+    return home / "records.db"
+
+
+def index_path(home: Path) -> Path:
+    """Where the index of a data folder is; it can be deleted, and is then rebuilt."""
+    return home / "index"
+
+
+def create_memory_system(
+    settings: Settings | None = None,
+    *,
+    lock: FolderLock | None = None,
+    accept_model: bool = False,
+    clock: Clock = system_clock,
+    **arguments: str | Path | None,
+) -> Soma:
+    """Open the memory of a data folder in this process; close it when done.
+
+    `arguments` are fields of `Settings` and go before the environment. With `accept_model` an index that was built
+    with another model is no reason to refuse; only `reindex` makes sense then.
+    Raises `FolderInUse`, `StoreCorrupt`, `ModelMissing`, `ModelMismatch`, `InvalidInput`.
+    """
+    settings = settings or load_settings(**arguments)
+    with contextlib.ExitStack() as stack:
+        lock = lock or FolderLock(settings.home)
+        stack.callback(lock.release)
+        files = resolve(settings.embedding_model)
+        path = records_path(settings.home)
+        records = SqliteRecordStore(path, reserve_bytes=settings.disk_reserve, clock=clock)
+        stack.callback(records.close)
+        if not accept_model:
+            _check_model(records, files.model_id)
+        index = EdgeIndex(
+            index_path(settings.home),
+            store_id=records.store_id,
+            model_id=files.model_id,
+            dimensions=files.dimensions,
+            language=settings.language,
+        )
+        stack.callback(index.close)
+        soma = Soma(
+            records,
+            records.log(),
+            index,
+            BatchingEmbedder(OnnxEmbedder(files)),
+            version=soma_version(),
+            clock=clock,
+            has_room=lambda: free_bytes(path) >= settings.disk_reserve,
+            on_close=lock.release,
+        )
+        stack.pop_all()
+        return soma
+
+
+def _check_model(records: SqliteRecordStore, model_id: str) -> None:
+    serving = records.serving_model()
+    if serving is None:
+        records.serve_model(model_id)
+    elif serving != model_id:
+        raise ModelMismatch(
+            f"the index was built with the model {serving}, but SOMA_EMBEDDING_MODEL gives {model_id}: set it back, "
+            "or run `soma reindex` to rebuild the index from the records with the new model",
+            fields=("SOMA_EMBEDDING_MODEL",),
+        )

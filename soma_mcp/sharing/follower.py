@@ -1,0 +1,106 @@
+"""The follower's side: the methods of Soma over the owner's socket."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from soma_core.engine import Progress
+from soma_mcp.sharing.owner import address_file
+from soma_mcp.sharing.wire import PROTOCOL, ConnectionLost, error_from, method, receive, send
+
+log = logging.getLogger(__name__)
+
+HELLO_SECONDS = 10.0
+"""An owner that opens a large store answers its first caller after that; a hung one is given up."""
+
+
+class Follower:
+    """Calls the owner of a data folder. Safe to call from many threads: each call has a connection to itself.
+
+    Raises `ConnectionLost` when there is no owner, or it goes away before it answered.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._file = address_file(home)
+        self._idle: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self.hello: dict[str, Any] = {}
+        self._put_back(self._connect())
+
+    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a method of the owner's engine; its errors are raised here."""
+        progress: Progress | None = kwargs.pop("progress", None)
+        called = method(name)
+        body = called.encode(args, kwargs)
+        connection = self._take()
+        try:
+            send(connection, b"C", body)
+            kind, answer = receive(connection)
+            while kind == b"P":
+                if progress:
+                    progress(*json.loads(answer))
+                kind, answer = receive(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._put_back(connection)
+        if kind == b"E":
+            raise error_from(answer)
+        return called.result.validate_json(answer)
+
+    def watch(self, on_loss: Callable[[], None]) -> None:
+        """Call `on_loss` from a thread of its own as soon as the owner goes away."""
+        connection = self._connect()
+
+        def wait() -> None:
+            try:
+                receive(connection)
+            except ConnectionLost:
+                if not self._closed:
+                    on_loss()
+
+        threading.Thread(target=wait, name="watch", daemon=True).start()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> socket.socket:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _put_back(self, connection: socket.socket) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(HELLO_SECONDS)
+            connection.connect(json.loads(self._file.read_text())["socket"])
+            kind, body = receive(connection)
+            connection.settimeout(None)
+            hello = json.loads(body)
+        except (OSError, ValueError, KeyError, ConnectionLost) as error:
+            connection.close()
+            raise ConnectionLost(f"no owner answers: {error}") from error
+        if kind != b"H" or hello.get("protocol") != PROTOCOL:
+            connection.close()
+            raise ConnectionLost("the owner speaks another protocol")
+        self.hello = hello
+        return connection

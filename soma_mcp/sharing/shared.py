@@ -1,0 +1,208 @@
+"""The memory of a data folder, whoever owns it: the methods of Soma that never see a lock."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from embeddings.resolve import resolve
+from soma_core.adapters.folder import FolderLock
+from soma_core.bootstrap import create_memory_system, soma_version
+from soma_core.domain.errors import FolderInUse, Unavailable
+from soma_core.domain.memory import Memory, NewMemory, Scope, uuid7
+from soma_core.domain.query import BrowseQuery, Filter, Page, Recall, RecallQuery
+from soma_core.domain.receipts import ForgetReceipt, StoreReceipt
+from soma_core.engine import Progress, Soma, Status
+from soma_core.services.inspect import Drift
+from soma_core.settings import Settings
+from soma_mcp.sharing.follower import Follower
+from soma_mcp.sharing.owner import Listener
+from soma_mcp.sharing.wire import ConnectionLost
+from workers.runner import Workers
+
+log = logging.getLogger(__name__)
+
+ELECTION_SECONDS = 15.0
+POLL_SECONDS = 0.02
+
+
+class _Owned:
+    """The engine in this process, open to others."""
+
+    def __init__(self, settings: Settings, *, stay: bool, accept_model: bool) -> None:
+        lock = FolderLock(settings.home)
+        try:
+            self._listener = Listener(settings.home, soma_version())
+            self.soma = create_memory_system(settings, lock=lock, accept_model=accept_model)
+        except BaseException:
+            if hasattr(self, "_listener"):
+                self._listener.close()
+            lock.release()
+            raise
+        self._workers = Workers(self.soma).start() if stay else None
+        self._listener.serve(self.soma, {"model": self.soma.embedder.model_id, "language": settings.language})
+
+    def close(self) -> None:
+        self._listener.close()
+        if self._workers:
+            self._workers.close()
+        self.soma.close()
+
+
+class SharedSoma:
+    """The methods of Soma on a data folder that other processes use too. Safe to call from many threads.
+
+    With `stay` (a server) it works in the background while it owns the folder, and takes over at once when another
+    owner goes away; without (a command) it does either only as far as its calls need it.
+    """
+
+    def __init__(self, settings: Settings, *, stay: bool, accept_model: bool = False) -> None:
+        self._settings = settings
+        self._stay = stay
+        self._accept_model = accept_model
+        self._turn = threading.Lock()
+        self._target: _Owned | Follower | None = None
+        self._closed = False
+        self._warned = False
+        self._reach()
+
+    @property
+    def owns(self) -> bool:
+        """Whether the engine is in this process."""
+        return isinstance(self._target, _Owned)
+
+    def store(self, scope: Scope, memory: NewMemory, check: bool = False) -> StoreReceipt:
+        """See `Soma.store`."""
+        return self._call("store", _identified(scope), memory, check)
+
+    def store_many(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
+        """See `Soma.store_many`."""
+        return self._call("store_many", _identified(scope), memories)
+
+    def recall(self, scope: Scope, query: RecallQuery) -> Recall:
+        """See `Soma.recall`."""
+        return self._call("recall", scope, query)
+
+    def get(self, scope: Scope, ids: Sequence[str]) -> list[Memory]:
+        """See `Soma.get`."""
+        return self._call("get", scope, ids)
+
+    def browse(self, scope: Scope, query: BrowseQuery) -> Page:
+        """See `Soma.browse`."""
+        return self._call("browse", scope, query)
+
+    def forget(
+        self,
+        scope: Scope,
+        ids: Sequence[str] = (),
+        wanted: Filter | None = None,
+        purge: bool = False,
+        dry_run: bool = False,
+        reason: str | None = None,
+    ) -> ForgetReceipt:
+        """See `Soma.forget`."""
+        return self._call("forget", _identified(scope), ids, wanted, purge, dry_run, reason)
+
+    def status(self, scope: Scope) -> Status:
+        """See `Soma.status`."""
+        return self._call("status", scope)
+
+    def warm(self, scope: Scope) -> None:
+        """See `Soma.warm`."""
+        self._call("warm", scope)
+
+    def index(self, scope: Scope, progress: Progress | None = None) -> int:
+        """See `Soma.index`."""
+        return self._call("index", scope, progress=progress)
+
+    def reindex(self, scope: Scope, progress: Progress | None = None) -> int:
+        """See `Soma.reindex`."""
+        return self._call("reindex", scope, progress=progress)
+
+    def inspect(self, scope: Scope) -> Drift:
+        """See `Soma.inspect`."""
+        return self._call("inspect", scope)
+
+    def problems(self, scope: Scope) -> list[str]:
+        """See `Soma.problems`."""
+        return self._call("problems", scope)
+
+    def close(self) -> None:
+        """Leave; an owner hands the folder to whoever waits for it."""
+        with self._turn:
+            self._closed = True
+            target, self._target = self._target, None
+        if target:
+            target.close()
+
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        while True:
+            target = self._reach()
+            try:
+                if isinstance(target, Follower):
+                    return target.call(name, args, dict(kwargs))
+                return getattr(target.soma, name)(*args, **kwargs)
+            except ConnectionLost:
+                self._lose(target)
+
+    def _lose(self, target: _Owned | Follower) -> None:
+        with self._turn:
+            if self._target is target:
+                target.close()
+                self._target = None
+
+    def _reach(self) -> _Owned | Follower:
+        """The owner, which may be this process; elects one when there is none."""
+        with self._turn:
+            deadline = time.monotonic() + ELECTION_SECONDS
+            while self._target is None:
+                if self._closed:
+                    raise Unavailable("this process is leaving")
+                self._target = self._attempt()
+                if self._target is None and time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"another process holds {self._settings.home}, but does not answer: see `soma doctor`",
+                        fields=("SOMA_HOME",),
+                    )
+                if self._target is None:
+                    time.sleep(POLL_SECONDS)
+            return self._target
+
+    def _attempt(self) -> _Owned | Follower | None:
+        try:
+            return _Owned(self._settings, stay=self._stay, accept_model=self._accept_model)
+        except FolderInUse:
+            pass
+        try:
+            follower = Follower(self._settings.home)
+            if self._stay:
+                follower.watch(lambda: self._take_over(follower))
+        except ConnectionLost:
+            return None
+        self._compare(follower.hello)
+        return follower
+
+    def _take_over(self, lost: Follower) -> None:
+        self._lose(lost)
+        try:
+            self._reach()
+        except Exception as error:
+            if not self._closed:
+                log.error("taking over %s: %s", self._settings.home, error)
+
+    def _compare(self, hello: dict[str, Any]) -> None:
+        """Say once that the owner's model or language is not what this process was told."""
+        mine = {"model": resolve(self._settings.embedding_model).model_id, "language": self._settings.language}
+        for what, wanted in mine.items():
+            if hello.get(what) != wanted and not self._warned:
+                self._warned = True
+                log.warning("the process that owns the memory uses the %s %s, not %s", what, hello.get(what), wanted)
+
+
+def _identified(scope: Scope) -> Scope:
+    """A scope whose mutating request can be sent again without being applied again."""
+    return scope if scope.request_id else replace(scope, request_id=str(uuid7()))

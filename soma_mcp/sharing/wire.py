@@ -1,0 +1,115 @@
+"""What goes over the socket: length-prefixed frames, and the methods of Soma as JSON.
+
+A frame is four bytes of length (big-endian), one byte that says what it is, and a body:
+
+====  ==========================================================================
+H     hello, from the owner, once: JSON object
+C     call: the method's name, a zero byte, its arguments as a JSON object
+P     progress of the call at work: JSON array of done and total
+R     the call's result as JSON
+E     its error as JSON: code, message, fields, retry_after
+====  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import socket
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from soma_core.domain.errors import Retryable, SomaError, error_classes
+from soma_core.engine import Soma
+
+PROTOCOL = 1
+MAX_FRAME = 1 << 30
+
+SHARED_METHODS = (
+    "store", "store_many", "recall", "get", "browse", "forget", "status",
+    "warm", "index", "reindex", "inspect", "problems",
+)  # fmt: skip
+
+
+class ConnectionLost(Exception):
+    """The other side is gone; whether it carried out the last call is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How the arguments and the result of one method of Soma are written as JSON."""
+
+    name: str
+    parameters: tuple[str, ...]
+    arguments: TypeAdapter[Any]
+    result: TypeAdapter[Any]
+    reports_progress: bool
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        named = dict(zip(self.parameters, args, strict=False)) | kwargs
+        return self.name.encode() + b"\0" + self.arguments.dump_json(named)
+
+
+@cache
+def method(name: str) -> Method:
+    """The description of a shared method, from its own annotations."""
+    if name not in SHARED_METHODS:
+        raise SomaError(f"there is no method {name}: are two versions of Soma running?")
+    function = getattr(Soma, name)
+    hints = get_type_hints(function)
+    result = hints.pop("return")
+    reports = hints.pop("progress", None) is not None
+    order = tuple(p for p in inspect.signature(function).parameters if p in hints)
+    fields = TypedDict(f"{name}_arguments", hints, total=False)  # type: ignore[operator]
+    return Method(name, order, TypeAdapter(fields), TypeAdapter(result), reports)
+
+
+def send(connection: socket.socket, kind: bytes, body: bytes) -> None:
+    """Send one frame. Raises `ConnectionLost`."""
+    try:
+        connection.sendall(struct.pack(">Ic", len(body) + 1, kind) + body)
+    except OSError as error:
+        raise ConnectionLost(str(error)) from error
+
+
+def receive(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Receive one frame: what it is, and its body. Raises `ConnectionLost`."""
+    (length,) = struct.unpack(">I", _exactly(connection, 4))
+    if not 1 <= length <= MAX_FRAME:
+        raise ConnectionLost(f"a frame of {length} bytes: the other side does not speak this protocol")
+    body = _exactly(connection, length)
+    return body[:1], body[1:]
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size:
+        try:
+            part = connection.recv(min(size, 1 << 20))
+        except OSError as error:
+            raise ConnectionLost(str(error)) from error
+        if not part:
+            raise ConnectionLost("the other side closed the connection")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def error_body(error: SomaError) -> bytes:
+    """An error of the tree as JSON."""
+    after = error.retry_after if isinstance(error, Retryable) else None
+    return json.dumps([error.code, error.message, error.fields, after]).encode()
+
+
+def error_from(body: bytes) -> SomaError:
+    """The error that `error_body` wrote."""
+    code, message, fields, after = json.loads(body)
+    kind = error_classes().get(code, SomaError)
+    if issubclass(kind, Retryable):
+        return kind(message, fields=fields, retry_after=after or 1.0)
+    return kind(message, fields=fields)

@@ -1,0 +1,80 @@
+"""What tools return: short text for the model, the same as structured content for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NotRequired
+
+from mcp_types import CallToolResult, TextContent
+from typing_extensions import TypedDict
+
+from soma_core.domain.errors import SomaError
+from soma_core.domain.memory import Memory, short_id
+
+
+class MemoryAnswer(TypedDict):
+    """A memory as programs see it."""
+
+    id: str
+    version: int
+    text: str
+    type: str
+    occurred_at: str
+    recorded_at: str
+    speaker: str | None
+    thread: str | None
+    tags: list[str]
+    coordinate: str | None
+    importance: float
+    payload: dict[str, Any]
+    cut: NotRequired[bool]
+
+
+def answer(text: str, structured: Mapping[str, Any]) -> CallToolResult:
+    """A successful result."""
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=dict(structured))
+
+
+def refusal(error: SomaError) -> CallToolResult:
+    """A failure that the model can read and act on."""
+    body = {"error": {"code": error.code, "message": error.message, "fields": list(error.fields)}}
+    text = f"{error.code}: {error.message}"
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=body, is_error=True)
+
+
+def describe(memory: Memory) -> MemoryAnswer:
+    """A memory as structured content."""
+    return {
+        "id": str(memory.id),
+        "version": memory.version,
+        "text": memory.text,
+        "type": memory.type.value,
+        "occurred_at": stamp(memory.occurred_at),
+        "recorded_at": stamp(memory.recorded_at),
+        "speaker": memory.speaker,
+        "thread": memory.thread,
+        "tags": list(memory.tags),
+        "coordinate": memory.coordinate,
+        "importance": memory.importance,
+        "payload": memory.payload,
+    }
+
+
+def line(memory: Memory) -> str:
+    """A memory in one entry: when, where, short id, who, what."""
+    where = f" in {memory.thread}" if memory.thread else ""
+    tags = "".join(f" #{tag}" for tag in memory.tags)
+    who = f"{memory.speaker}: " if memory.speaker else ""
+    return f"[{short_id(memory.id)}] {memory.occurred_at:%Y-%m-%d}{where}{tags}\n{who}{memory.text}"
+
+
+def stamp(moment: datetime) -> str:
+    """ISO 8601 in UTC, to the second where there is no fraction."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def compact(value: object) -> str:
+    """JSON as text for a model."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,71 @@
+"""The tool `forget`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import CallToolResult
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from soma_core.domain.query import Filter, parse_ids
+from soma_core.domain.receipts import ForgetReceipt
+from soma_core.domain.validation import check_bool, check_string
+from soma_mcp.tools.answers import answer
+from soma_mcp.tools.toolbox import Toolbox, make_tool
+
+MAX_REASON = 1_000
+
+
+class ForgetAnswer(TypedDict):
+    count: int
+    ids: list[str]
+    not_found: list[str]
+    dry_run: bool
+    records: Literal["forgotten", "purged", "purge pending", "untouched"]
+    index: Literal["removed", "pending", "untouched"]
+
+
+def forget_tool(box: Toolbox) -> Tool:
+    def forget(
+        ids: Annotated[list[str] | None, Field(description="Either ids, or a filter of the fields below")] = None,
+        thread: str | None = None,
+        tags: Annotated[list[str] | None, Field(description="All of them")] = None,
+        before: Annotated[str | None, Field(description="ISO 8601: what occurred earlier")] = None,
+        speaker: str | None = None,
+        purge: Annotated[bool, Field(description="Erase text and versions for good")] = False,
+        dry_run: Annotated[bool, Field(description="Only say what would be forgotten")] = False,
+        reason: str | None = None,
+        key: Annotated[str | None, Field(description="Idempotency key")] = None,
+    ) -> Annotated[CallToolResult, ForgetAnswer]:
+        """Forget memories that are wrong, outdated or unwanted: nothing returns them any more."""
+        wanted = Filter.parse(thread=thread, tags=tags, speaker=speaker, before=before)
+        why = check_string("reason", reason, max_chars=MAX_REASON) if reason is not None else None
+        chosen = parse_ids(ids) if ids is not None else ()
+        receipt = box.memory().forget(
+            box.scope(key), chosen, wanted, check_bool("purge", purge), check_bool("dry_run", dry_run), why
+        )
+        return answer(_shown(receipt), describe_receipt(receipt))
+
+    return make_tool(forget, read_only=False, destructive=True)
+
+
+def describe_receipt(receipt: ForgetReceipt) -> ForgetAnswer:
+    """A receipt as structured content."""
+    return {
+        "count": receipt.count,
+        "ids": [str(key) for key in receipt.ids],
+        "not_found": list(receipt.not_found),
+        "dry_run": receipt.dry_run,
+        "records": receipt.records,
+        "index": receipt.index,
+    }
+
+
+def _shown(receipt: ForgetReceipt) -> str:
+    if receipt.dry_run:
+        text = f"{receipt.count} memories would be forgotten"
+    else:
+        text = f"{receipt.count} memories forgotten (records: {receipt.records}, index: {receipt.index})"
+    return text + (f"; unknown: {', '.join(receipt.not_found)}" if receipt.not_found else "")

@@ -1,0 +1,73 @@
+"""The tool `recall`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import CallToolResult
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from soma_core.domain.query import Filter, Recall, RecallQuery
+from soma_mcp.tools.answers import MemoryAnswer, answer, describe, line
+from soma_mcp.tools.toolbox import Toolbox, make_tool
+
+
+class PartsAnswer(TypedDict):
+    dense: float
+    lexical: float
+    total: float
+
+
+class HitAnswer(MemoryAnswer):
+    score: float
+    parts: PartsAnswer
+
+
+class RecallAnswer(TypedDict):
+    hits: list[HitAnswer]
+    degraded: list[str]
+    omitted: int
+    tokens: int
+
+
+def recall_tool(box: Toolbox) -> Tool:
+    def recall(
+        query: Annotated[str, Field(description="A question or subject, in words")],
+        limit: Annotated[int, Field(description="1 to 100")] = 10,
+        types: Annotated[list[str] | None, Field(description="episodic, semantic, procedural")] = None,
+        tags: Annotated[list[str] | None, Field(description="All of them")] = None,
+        thread: str | None = None,
+        speaker: str | None = None,
+        since: Annotated[str | None, Field(description="ISO 8601, inclusive")] = None,
+        until: Annotated[str | None, Field(description="ISO 8601; a date includes that day")] = None,
+        order: Annotated[Any, Field(json_schema_extra={"enum": ["score", "time"]})] = "score",
+        max_tokens: Annotated[int, Field(description="Budget for the texts")] = 2000,
+    ) -> Annotated[CallToolResult, RecallAnswer]:
+        """Search long-term memory by meaning and words: before answering from assumption, and when a task starts."""
+        wanted = Filter.parse(types=types, tags=tags, thread=thread, speaker=speaker, since=since, until=until)
+        question = RecallQuery.parse(query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted)
+        found = box.memory().recall(box.scope(), question)
+        return answer(_shown(found), _structured(found))
+
+    return make_tool(recall, read_only=True)
+
+
+def _structured(found: Recall) -> RecallAnswer:
+    hits: list[HitAnswer] = []
+    for hit in found.hits:
+        entry: HitAnswer = {**describe(hit.memory), "score": hit.score, "parts": PartsAnswer(**asdict(hit.parts))}
+        if hit.cut:
+            entry["cut"] = True
+        hits.append(entry)
+    return {"hits": hits, "degraded": list(found.degraded), "omitted": found.omitted, "tokens": found.tokens}
+
+
+def _shown(found: Recall) -> str:
+    entries = [line(hit.memory) + (" [cut]" if hit.cut else "") for hit in found.hits] or ["Nothing was found."]
+    if found.omitted:
+        entries.append(f"({found.omitted} more did not fit into max_tokens)")
+    entries += [f"(degraded: {reason})" for reason in found.degraded]
+    return "\n\n".join(entries)

@@ -1,0 +1,69 @@
+"""What every tool is given, and how a function becomes a tool."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import CallToolResult, ToolAnnotations
+
+from soma_core.domain.errors import SomaError
+from soma_core.domain.memory import Scope, uuid7
+from soma_core.domain.validation import MAX_NAME, check_string
+from soma_core.engine import Soma
+from soma_mcp.sharing import SharedSoma
+from soma_mcp.tools.answers import refusal
+
+MemorySystem = Soma | SharedSoma
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """The memory that tools work on, and the namespace that this server is bound to."""
+
+    memory: Callable[[], MemorySystem]
+    """Gives the memory; waits for it to be open."""
+    namespace: str
+    caller: str = "mcp"
+
+    def scope(self, key: object = None) -> Scope:
+        """Where a call happens; `key` identifies a mutating one across resends."""
+        request_id = check_string("key", key, max_chars=MAX_NAME) if key is not None else str(uuid7())
+        return Scope(self.namespace, self.caller, request_id)
+
+
+def make_tool(function: Callable[..., CallToolResult], *, read_only: bool, destructive: bool = False) -> Tool:
+    """A tool that answers Soma's errors as results, with a schema that says no more than it must."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> CallToolResult:
+        try:
+            return function(*args, **kwargs)
+        except SomaError as error:
+            return refusal(error)
+
+    hints = ToolAnnotations(
+        read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=read_only, open_world_hint=False
+    )
+    tool = Tool.from_function(guarded, annotations=hints)
+    tool.parameters = _slim(tool.parameters) | {"additionalProperties": False}
+    return tool
+
+
+def _slim(schema: Any) -> Any:
+    """A JSON schema without titles, null branches and null defaults: models are billed for each."""
+    if isinstance(schema, list):
+        return [_slim(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if not (key == "default" and value is None)}
+    if isinstance(kept.get("title"), str):
+        del kept["title"]
+    branches = [branch for branch in kept.get("anyOf", ()) if branch != {"type": "null"}]
+    if len(branches) == 1:
+        del kept["anyOf"]
+        kept = branches[0] | kept
+    return {key: _slim(value) for key, value in kept.items()}

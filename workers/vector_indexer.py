@@ -1,0 +1,90 @@
+"""Follows the events into the index: words at once, vectors when callers leave room."""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Event
+
+from soma_core.domain.errors import ModelMissing, SomaError
+from soma_core.domain.memory import Scope
+from soma_core.engine import EMBED_BATCH, Soma
+from soma_core.services.indexing import Interrupted
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 1.0
+RETRY_SECONDS = 5.0
+MODEL_RETRY_SECONDS = 60.0
+
+BUSY_BATCH = 8
+"""Events embedded at a time while callers are served."""
+QUIET_SECONDS = 0.02
+PATIENCE_SECONDS = 0.2
+"""A batch waits for callers to be quiet, but not longer than this: meaning must not starve."""
+
+CALLER = Scope("", caller="vector_indexer")
+
+
+class VectorIndexer:
+    """One pass after another over the namespaces that changed."""
+
+    def __init__(self, soma: Soma, stop: Event) -> None:
+        self._soma = soma
+        self._indexing = soma.indexing
+        self._stop = stop
+        self._model_due = 0.0
+
+    def run(self) -> None:
+        """Work until told to stop; a failure is logged and tried again."""
+        while not self._stop.is_set():
+            try:
+                if not self.step():
+                    self._rest()
+            except Interrupted:
+                return
+            except SomaError as error:
+                log.warning("indexing: %s", error.message)
+                self._stop.wait(RETRY_SECONDS)
+            except Exception:
+                log.exception("indexing failed; it is tried again")
+                self._stop.wait(RETRY_SECONDS)
+
+    def step(self) -> bool:
+        """Bring all new words in, and one batch of vectors a namespace; whether there was anything to do."""
+        worked = False
+        for namespace in self._indexing.behind():
+            while not self._stop.is_set() and self._indexing.words_step(namespace):
+                worked = True
+            if self._model_ready() and not self._stop.is_set():
+                worked |= self._vectors(namespace)
+            self._indexing.flush(namespace, idle=False)
+        return worked
+
+    def _vectors(self, namespace: str) -> bool:
+        return self._indexing.vectors_step(namespace, self._give_way()) > 0
+
+    def _give_way(self) -> int:
+        """Wait for callers to be quiet; how many events to embed then."""
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() - self._soma.last_call < QUIET_SECONDS:
+            if time.monotonic() > patience or self._stop.wait(QUIET_SECONDS / 2):
+                return BUSY_BATCH
+        return EMBED_BATCH if time.monotonic() - self._soma.last_call > IDLE_SECONDS else BUSY_BATCH
+
+    def _model_ready(self) -> bool:
+        if not self._soma.embedder.ready and time.monotonic() >= self._model_due:
+            try:
+                self._soma.warm(CALLER)
+            except ModelMissing as error:
+                log.error("%s", error.message)
+                self._model_due = time.monotonic() + MODEL_RETRY_SECONDS
+        return self._soma.embedder.ready
+
+    def _rest(self) -> None:
+        """Nothing to do: after an idle second flush, then sleep until something changes."""
+        if self._indexing.wait(IDLE_SECONDS):
+            return
+        for namespace in self._indexing.behind():
+            if not self._stop.is_set():
+                self._indexing.settle(namespace)
