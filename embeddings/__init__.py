@@ -1,0 +1,1 @@
+"""Text to vectors: the embedders, and where their models come from."""

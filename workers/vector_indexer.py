@@ -56,9 +56,10 @@ class VectorIndexer:
         for namespace in self._indexing.behind():
             while not self._stop.is_set() and self._indexing.words_step(namespace):
                 worked = True
-            if self._model_ready() and not self._stop.is_set():
-                worked |= self._vectors(namespace)
-            self._indexing.flush(namespace, idle=False)
+        if self._model_ready():
+            for namespace in self._indexing.behind():
+                worked |= not self._stop.is_set() and self._vectors(namespace)
+                self._indexing.flush(namespace, idle=False)
         return worked
 
     def _vectors(self, namespace: str) -> bool:

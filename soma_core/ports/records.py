@@ -122,6 +122,14 @@ class RecordStore(Protocol):
         """Record that the index is built with this model from now on."""
         ...
 
+    def was_indexed(self, namespace: str) -> bool:
+        """Whether `mark_indexed` was called for the namespace: an index without a checkpoint was lost then."""
+        ...
+
+    def mark_indexed(self, namespace: str) -> None:
+        """Record that the namespace's index has a checkpoint."""
+        ...
+
     @property
     def store_id(self) -> str:
         """Made with the store and never changed: tells whether an index belongs to it."""

@@ -86,8 +86,7 @@ class Indexing:
         self._progress_lock = threading.Lock()
         self._vectors_lock = threading.Lock()
         self._epoch = 0
-        self._known = dict(events.ends())
-        self._behind = set(self._known)
+        self._behind = set(events.ends())
         self._news = threading.Event()
         self._stopping = False
         self._notices: dict[str, str] = {}
@@ -210,6 +209,8 @@ class Indexing:
         with self._vectors_lock:
             if self._epoch == epoch:
                 self._index.flush(namespace, checkpoint)
+                if progress.flushed == Checkpoint():
+                    self._records.mark_indexed(namespace)
                 progress.flushed = checkpoint
                 progress.unflushed -= waiting
 
@@ -230,9 +231,8 @@ class Indexing:
         with self._progress_lock:
             if namespace not in self._progress:
                 self._progress[namespace] = _Progress(found.words, found.vectors, found)
-                if found == Checkpoint() and self._known.get(namespace):
-                    notice = f"the index of {namespace!r} has no checkpoint: it is being rebuilt from the records"
-                    self._notices.setdefault(namespace, notice)
+                if found == Checkpoint() and namespace not in self._notices and self._records.was_indexed(namespace):
+                    self._notices[namespace] = f"the index of {namespace!r} is gone: it is being rebuilt from the records"
                     log.warning("%s", self._notices[namespace])
             return self._progress[namespace]
 

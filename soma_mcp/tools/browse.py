@@ -9,7 +9,7 @@ from mcp_types import CallToolResult
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from soma_core.domain.query import BrowseQuery, Filter
+from soma_core.domain.query import BrowseQuery, Filter, Page
 from soma_mcp.tools.answers import MemoryAnswer, answer, describe, line
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
@@ -38,7 +38,11 @@ def browse_tool(box: Toolbox) -> Tool:
         shown = [line(memory) for memory in page.memories] or ["Nothing was found."]
         if page.next_cursor:
             shown.append(f"(more: cursor {page.next_cursor})")
-        memories = [describe(memory) for memory in page.memories]
-        return answer("\n\n".join(shown), {"memories": memories, "next_cursor": page.next_cursor})
+        return answer("\n\n".join(shown), describe_page(page))
 
     return make_tool(browse, read_only=True)
+
+
+def describe_page(page: Page) -> BrowseAnswer:
+    """A page as structured content."""
+    return {"memories": [describe(memory) for memory in page.memories], "next_cursor": page.next_cursor}

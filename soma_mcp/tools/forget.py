@@ -46,7 +46,7 @@ def forget_tool(box: Toolbox) -> Tool:
         receipt = box.memory().forget(
             box.scope(key), chosen, wanted, check_bool("purge", purge), check_bool("dry_run", dry_run), why
         )
-        return answer(_shown(receipt), describe_receipt(receipt))
+        return answer(shown_receipt(receipt), describe_receipt(receipt))
 
     return make_tool(forget, read_only=False, destructive=True)
 
@@ -63,7 +63,8 @@ def describe_receipt(receipt: ForgetReceipt) -> ForgetAnswer:
     }
 
 
-def _shown(receipt: ForgetReceipt) -> str:
+def shown_receipt(receipt: ForgetReceipt) -> str:
+    """A receipt in one line."""
     if receipt.dry_run:
         text = f"{receipt.count} memories would be forgotten"
     else:

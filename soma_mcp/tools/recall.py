@@ -50,12 +50,13 @@ def recall_tool(box: Toolbox) -> Tool:
         wanted = Filter.parse(types=types, tags=tags, thread=thread, speaker=speaker, since=since, until=until)
         question = RecallQuery.parse(query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted)
         found = box.memory().recall(box.scope(), question)
-        return answer(_shown(found), _structured(found))
+        return answer(_shown(found), describe_recall(found))
 
     return make_tool(recall, read_only=True)
 
 
-def _structured(found: Recall) -> RecallAnswer:
+def describe_recall(found: Recall) -> RecallAnswer:
+    """An answer as structured content."""
     hits: list[HitAnswer] = []
     for hit in found.hits:
         entry: HitAnswer = {**describe(hit.memory), "score": hit.score, "parts": PartsAnswer(**asdict(hit.parts))}

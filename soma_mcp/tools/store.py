@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from soma_core.domain.memory import NewMemory, short_id
+from soma_core.domain.receipts import Indexed, StoreReceipt
 from soma_core.domain.validation import check_bool
 from soma_mcp.tools.answers import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
@@ -24,8 +25,8 @@ class SimilarAnswer(TypedDict):
 class StoreAnswer(TypedDict):
     id: str
     version: int
-    status: Literal["created", "revised", "unchanged", "duplicate"]
-    indexed: Literal["none", "lexical", "full"]
+    status: str
+    indexed: Indexed
     similar: list[SimilarAnswer]
 
 
@@ -69,18 +70,19 @@ def store_tool(box: Toolbox) -> Tool:
             payload=payload,
         )
         receipt = box.memory().store(box.scope(key), memory, check_bool("check", check))
-        similar = [{"id": str(s.id), "text": s.text, "score": round(s.score, 4)} for s in receipt.similar]
         shown = [f"{receipt.status.value} {short_id(receipt.id)} (version {receipt.version})"]
         shown += [f"similar [{short_id(s.id)}] {s.score:.2f}: {s.text}" for s in receipt.similar]
-        return answer(
-            "\n".join(shown),
-            {
-                "id": str(receipt.id),
-                "version": receipt.version,
-                "status": receipt.status.value,
-                "indexed": receipt.indexed,
-                "similar": similar,
-            },
-        )
+        return answer("\n".join(shown), describe_stored(receipt))
 
     return make_tool(store, read_only=False)
+
+
+def describe_stored(receipt: StoreReceipt) -> StoreAnswer:
+    """A receipt as structured content."""
+    return {
+        "id": str(receipt.id),
+        "version": receipt.version,
+        "status": receipt.status.value,
+        "indexed": receipt.indexed,
+        "similar": [{"id": str(s.id), "text": s.text, "score": round(s.score, 4)} for s in receipt.similar],
+    }

@@ -144,9 +144,13 @@ class SqliteRecordStore:
         return self._meta("model")
 
     def serve_model(self, model_id: str) -> None:
-        self._database.write(
-            lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES ('model', ?)", (model_id,)), reserve=False
-        )
+        self._set_meta("model", model_id)
+
+    def was_indexed(self, namespace: str) -> bool:
+        return self._meta(f"indexed {namespace}") is not None
+
+    def mark_indexed(self, namespace: str) -> None:
+        self._set_meta(f"indexed {namespace}", "yes")
 
     @property
     def store_id(self) -> str:
@@ -175,6 +179,10 @@ class SqliteRecordStore:
         with self._database.reading() as db:
             row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
+
+    def _set_meta(self, key: str, value: str) -> None:
+        statement = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+        self._database.write(lambda db: db.execute(statement, (key, value)), reserve=False)
 
 
 class SqliteEventLog:

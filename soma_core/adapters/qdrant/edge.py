@@ -1,0 +1,190 @@
+"""The vector index in this process, on Qdrant Edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import qdrant_edge as edge
+
+from soma_core.adapters.qdrant import filters
+from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, OLD, SCOPE, WORDS, match, payload, point_id, rank
+from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush_shard, named
+from soma_core.adapters.qdrant.shelf import Shelf
+from soma_core.adapters.qdrant.stamps import Stamp, file_sizes, write_stamp
+from soma_core.adapters.qdrant.turns import Turns
+from soma_core.domain.errors import InvalidInput
+from soma_core.ports.embedder import Vector
+from soma_core.ports.index import Checkpoint, Indexed, IndexPoint, IndexQuery, Match, Matches
+
+SLICE = 50
+PAGE = 1_000
+OVERSAMPLING = 2.0
+
+
+class EdgeIndex:
+    """A `VectorIndex` of one Edge shard a namespace, at most `max_open` of them open, under `folder`.
+
+    The engine holds Python's global lock in every call, so writes go in slices of 50 points and queries pass between
+    them. Its own log keeps what was not flushed through the death of the process.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        store_id: str,
+        model_id: str,
+        dimensions: int,
+        language: str = "english",
+        max_open: int = 16,
+    ) -> None:
+        self._bm25 = _bm25(language)
+        self._turns = Turns()
+        stamp = Stamp(namespace="", store_id=store_id, model_id=model_id, language=language)
+        self._shelf = Shelf(folder, stamp, dimensions, self._turns, max_open)
+
+    def put(self, namespace: str, points: Sequence[IndexPoint]) -> None:
+        with self._shelf.made(namespace) as shard:
+            for start in range(0, len(points), SLICE):
+                batch = [self._point(point) for point in points[start : start + SLICE]]
+                self._update(namespace, shard, edge.UpdateOperation.upsert_points(batch))
+
+    def retire(self, namespace: str, memory_id: UUID, version: int) -> None:
+        wanted = filters.current_below(memory_id, version)
+        with self._shelf.found(namespace) as shard:
+            if shard:
+                self._update(namespace, shard, edge.UpdateOperation.set_payload_by_filter(wanted, {SCOPE: OLD}))
+
+    def remove(self, namespace: str, memory_id: UUID, version: int) -> None:
+        wanted = filters.below(memory_id, version)
+        with self._shelf.found(namespace) as shard:
+            if shard:
+                self._update(namespace, shard, edge.UpdateOperation.delete_points_by_filter(wanted))
+
+    def search(self, namespace: str, query: IndexQuery) -> Matches:
+        arms = self._arms(query)
+        with self._shelf.found(namespace) as shard:
+            if not shard or not arms:
+                return Matches((), ())
+            with self._turns.query(), engine_failures(f"the index of {named(namespace)} could not be searched"):
+                lists = shard.engine.query_batch(edge.QueryBatchRequest(list(arms.values())))
+        found = dict(zip(arms, map(_matches, lists), strict=True))
+        return Matches(found.get(DENSE, ()), found.get(WORDS, ()))
+
+    def overlap(self, query: str, texts: Sequence[str]) -> list[float]:
+        wanted = set(self._bm25.embed_query(query).indices)
+        if not wanted:
+            return [0.0] * len(texts)
+        return [len(wanted.intersection(self._bm25.embed_document(text).indices)) / len(wanted) for text in texts]
+
+    def is_open(self, namespace: str) -> bool:
+        return self._shelf.is_open(namespace)
+
+    def checkpoint(self, namespace: str) -> Checkpoint:
+        with self._shelf.found(namespace) as shard:
+            self._shelf.begun_anew.discard(namespace)
+            return shard.checkpoint if shard else Checkpoint()
+
+    def flush(self, namespace: str, checkpoint: Checkpoint) -> None:
+        """As the port says, but an index that was begun anew keeps (0, 0) until its owner has asked for the checkpoint.
+
+        What an owner writes who has not noticed is only the end of what the index must hold.
+        """
+        with self._shelf.made(namespace) as shard:
+            if namespace in self._shelf.begun_anew:
+                checkpoint = Checkpoint()
+            with shard.flushing, engine_failures(f"the index of {named(namespace)} could not be flushed"):
+                with self._turns.write():
+                    flush_shard(shard)
+                    files = file_sizes(shard.folder)
+                write_stamp(shard.folder, shard.stamp, checkpoint, files)
+                shard.checkpoint = checkpoint
+
+    def reset(self, namespace: str) -> None:
+        self._shelf.drop(namespace)
+
+    def points(self, namespace: str) -> Iterator[Indexed]:
+        offset: Any = None
+        while True:
+            with self._shelf.found(namespace) as shard:
+                if not shard:
+                    return
+                page, offset = self._page(namespace, shard, offset)
+            yield from page
+            if offset is None:
+                return
+
+    def rebuilt(self) -> Sequence[str]:
+        return tuple(self._shelf.rebuilt)
+
+    def close(self) -> None:
+        self._shelf.close()
+
+    def _update(self, namespace: str, shard: Shard, operation: edge.UpdateOperation) -> None:
+        with self._turns.write(), engine_failures(f"the index of {named(namespace)} could not be written"):
+            shard.engine.update(operation)
+
+    def _point(self, point: IndexPoint) -> edge.Point:
+        vectors: dict[str, Any] = {WORDS: self._bm25.embed_document(point.words)}
+        if point.vector is not None:
+            vectors[DENSE] = _floats(point.vector)
+        return edge.Point(point_id(point.memory_id, point.version, point.passage), vectors, payload(point))
+
+    def _arms(self, query: IndexQuery) -> dict[str, edge.QueryRequest]:
+        """The engine's request for each arm that has something to look for."""
+        arms: dict[str, edge.QueryRequest] = {}
+        wanted = filters.searched(query.filter)
+        if query.vector is not None:
+            rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+            arms[DENSE] = edge.QueryRequest(
+                limit=query.limit,
+                query=edge.Query.Nearest(_floats(query.vector), using=DENSE),
+                with_payload=KEY,
+                filter=wanted,
+                params=edge.SearchParams(quantization=rescored),
+            )
+        words = self._bm25.embed_query(query.words)
+        if words.indices:
+            nearest = edge.Query.Nearest(words, using=WORDS)
+            arms[WORDS] = edge.QueryRequest(limit=query.limit, query=nearest, with_payload=KEY, filter=wanted)
+        return arms
+
+    def _page(self, namespace: str, shard: Shard, offset: Any) -> tuple[list[Indexed], Any]:
+        """The next points from `offset` on, and where to go on from, None at the end."""
+        request = edge.ScrollRequest(offset=offset, limit=PAGE, with_payload=[*KEY, SCOPE])
+        with self._turns.write(), engine_failures(f"the index of {named(namespace)} could not be read"):
+            records, following = shard.engine.scroll(request)
+            embedded = _embedded(shard, [record.id for record in records])
+        return [_indexed(record, record.id in embedded) for record in records if record.id != MARK], following
+
+
+def _bm25(language: str) -> edge.Bm25:
+    try:
+        return edge.Bm25(edge.Bm25Config(k=0.9, b=0.4, avg_len=40, language=language, ascii_folding=True))
+    except ValueError as error:
+        raise InvalidInput(f"language: {error}", fields=("language",)) from error
+
+
+def _floats(vector: Vector) -> list[float]:
+    """A list, as the engine wants it; arrays turn themselves into one faster than `list` does."""
+    return cast("list[float]", vector.tolist()) if hasattr(vector, "tolist") else list(vector)
+
+
+def _matches(found: Sequence[edge.ScoredPoint]) -> list[Match]:
+    return sorted((match(point.payload or {}, point.score) for point in found), key=rank)
+
+
+def _embedded(shard: Shard, ids: Sequence[edge.PointId]) -> set[edge.PointId]:
+    """Which of the points have a vector, without reading the vectors."""
+    wanted = edge.Filter(must=[edge.HasIdCondition(set(ids)), edge.HasVectorCondition(DENSE)])
+    records, _ = shard.engine.scroll(edge.ScrollRequest(limit=PAGE, filter=wanted, with_payload=False))
+    return {record.id for record in records}
+
+
+def _indexed(record: edge.Record, embedded: bool) -> Indexed:
+    found = record.payload or {}
+    key = match(found, 0.0)
+    return Indexed(key.memory_id, key.version, key.passage, found[SCOPE] == CURRENT, embedded)

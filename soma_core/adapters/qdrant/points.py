@@ -1,0 +1,72 @@
+"""How a passage is laid out as a point of Qdrant: its id, its payload, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid5
+
+from soma_core.domain.memory import ID_SPACE
+from soma_core.ports.index import IndexPoint, Match
+
+DENSE = "dense"
+WORDS = "words"
+
+MEMORY = "memory"
+VERSION = "version"
+PASSAGE = "passage"
+SCOPE = "scope"
+LABELS = "labels"
+AT = "at"
+KEY = [MEMORY, VERSION, PASSAGE]
+
+CURRENT = "current"
+OLD = "old"
+
+
+def point_id(memory_id: UUID, version: int, passage: int) -> str:
+    """The id of a point: a UUIDv5 of what it stands for."""
+    return str(uuid5(ID_SPACE, f"point\0{memory_id}\0{version}\0{passage}"))
+
+
+def scope(current: bool) -> str:
+    return CURRENT if current else OLD
+
+
+def label(kind: str, value: str) -> str:
+    """One filter value: the kinds `type`, `tag`, `thread` and `speaker` share one field, `labels`.
+
+    An index over a payload field takes 5 MB of every open namespace, however small that is; one does for all four.
+    """
+    return f"{kind}={value}"
+
+
+def payload(point: IndexPoint) -> dict[str, Any]:
+    """What is kept beside the vectors: filter fields and numbers, never text."""
+    return {
+        MEMORY: str(point.memory_id),
+        VERSION: point.version,
+        PASSAGE: point.passage,
+        SCOPE: scope(point.current),
+        LABELS: _labels(point),
+        AT: point.occurred_at.isoformat(),
+    }
+
+
+def _labels(point: IndexPoint) -> list[str]:
+    labels = [label("type", point.type), *(label("tag", tag) for tag in point.tags)]
+    if point.thread is not None:
+        labels.append(label("thread", point.thread))
+    if point.speaker is not None:
+        labels.append(label("speaker", point.speaker))
+    return labels
+
+
+def match(found: Mapping[str, Any], score: float) -> Match:
+    """A found point, from the part of its payload that `KEY` names."""
+    return Match(UUID(found[MEMORY]), found[VERSION], found[PASSAGE], score)
+
+
+def rank(match: Match) -> tuple[float, int, int, int]:
+    """The order of matches: best first, equal ones by memory id, version and passage."""
+    return -match.score, match.memory_id.int, match.version, match.passage

@@ -1,0 +1,96 @@
+"""The command `store-bulk`: memories from a file of JSON lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from soma_core.domain.errors import InvalidInput, ModelMissing
+from soma_core.domain.memory import NewMemory
+from soma_core.domain.validation import invalid
+from soma_mcp.cli.common import Terminal, command, decode, open_input, parse_json
+
+BATCH = 500
+FIELDS = ("text", "type", "tags", "thread", "speaker", "occurred_at", "coordinate", "importance", "payload")
+
+
+@dataclass(slots=True)
+class _Lines:
+    """A file's lines: the memories they give, and what is wrong with the others."""
+
+    memories: list[NewMemory] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+
+
+@click.command(name="store-bulk")
+@click.argument("file")
+@click.option("--atomic", is_flag=True, help="Store all lines or none.")
+@click.option("--key", help="Idempotency key: the same file again under the same key changes nothing.")
+@click.option("--no-wait", is_flag=True, help="Leave the embedding to whoever uses the memory next.")
+@command
+def store_bulk(terminal: Terminal, file: str, atomic: bool, key: str | None, no_wait: bool) -> None:
+    """Store the memories of FILE: JSON lines with the fields of `soma store` (- is standard input).
+
+    A line that is wrong is named with its number; the others are stored, unless --atomic. The status is 1 when a
+    line was refused.
+    """
+    with open_input(file) as source:
+        lines = _read(source)
+    refused = lines.refused
+    stored = 0
+    if not (atomic and refused) and lines.memories:
+        stored = _store(terminal, lines.memories, atomic, key, no_wait)
+    for problem in [] if terminal.as_json else refused:
+        click.echo(f"line {problem['line']}: {problem['message']}", err=True)
+    kept = "nothing was stored" if atomic and refused else f"{stored} memories stored"
+    terminal.show({"stored": stored, "refused": refused}, f"{kept}, {len(refused)} lines refused")
+    sys.exit(1 if refused else 0)
+
+
+def _read(source: Iterable[bytes]) -> _Lines:
+    lines = _Lines()
+    for number, data in enumerate(source, 1):
+        if not data.strip():
+            continue
+        try:
+            lines.memories.append(_parse(data))
+        except InvalidInput as error:
+            problem = {"line": number, "code": error.code, "message": error.message, "fields": list(error.fields)}
+            lines.refused.append(problem)
+    return lines
+
+
+def _parse(data: bytes) -> NewMemory:
+    found = parse_json("line", decode("line", data))
+    if not isinstance(found, dict):
+        raise invalid("line", "must be a JSON object")
+    unknown = sorted(found.keys() - set(FIELDS))
+    if unknown:
+        name = unknown[0].encode("ascii", "backslashreplace").decode()
+        raise InvalidInput(f"{name}: unknown field; a line may have {', '.join(FIELDS)}", fields=unknown)
+    return NewMemory.parse(found.pop("text", None), **found)
+
+
+def _store(terminal: Terminal, memories: list[NewMemory], atomic: bool, key: str | None, no_wait: bool) -> int:
+    with terminal.memory() as shared:
+        with terminal.progress("Storing", len(memories)) as report:
+            done = 0
+            for batch in [memories] if atomic else _batches(memories):
+                done += len(shared.store_many(terminal.scope(f"{key}:{done}" if key else None), batch))
+                report(done, len(memories))
+        if not no_wait:
+            try:
+                with terminal.progress("Embedding") as report:
+                    shared.index(terminal.scope(), report)
+            except ModelMissing as error:
+                click.echo(f"soma: {error.code}: {error.message}", err=True)
+    return done
+
+
+def _batches(memories: list[NewMemory]) -> Iterator[list[NewMemory]]:
+    for start in range(0, len(memories), BATCH):
+        yield memories[start : start + BATCH]

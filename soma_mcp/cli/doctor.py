@@ -1,0 +1,129 @@
+"""The command `doctor`: what is wrong with a data folder, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import click
+
+from embeddings.resolve import resolve
+from soma_core.adapters.sqlite.database import free_bytes
+from soma_core.bootstrap import index_path, records_path
+from soma_core.domain.errors import InvalidInput, SomaError
+from soma_core.settings import Settings
+from soma_mcp.cli.common import Terminal, command
+from soma_mcp.sharing import SharedSoma
+from soma_mcp.sharing.owner import address_file
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Literal["good", "note", "bad"]
+    detail: str
+    todo: str = ""
+
+
+@click.command()
+@command
+def doctor(terminal: Terminal) -> None:
+    """Check the folder, its owner, the disk, the model, the records and the index; say what to do.
+
+    The status is 1 when something is bad.
+    """
+    findings = list(_examine(terminal))
+    lines = [f"{f.verdict:4}  {f.what}: {f.detail}" + (f"\n      do: {f.todo}" if f.todo else "") for f in findings]
+    terminal.show({"findings": [asdict(f) for f in findings]}, "\n".join(lines))
+    if any(f.verdict == "bad" for f in findings):
+        raise SystemExit(1)
+
+
+def _examine(terminal: Terminal) -> Iterator[Finding]:
+    settings = terminal.settings
+    yield from _folder(settings)
+    yield from _asked("model", lambda: _model(settings))
+    if not records_path(settings.home).exists():
+        yield Finding("records", "note", "nothing was stored yet")
+        return
+    try:
+        memory = SharedSoma(settings, stay=False)
+    except SomaError as error:
+        yield Finding("records", "bad", error.message, "see above")
+        return
+    try:
+        yield from _asked("owner", lambda: _owner(settings, memory))
+        yield from _asked("records", lambda: _records(terminal, memory))
+        yield from _asked("index", lambda: _index(terminal, memory))
+    finally:
+        memory.close()
+
+
+def _asked(what: str, ask: Callable[[], Finding]) -> Iterator[Finding]:
+    """A finding, or the error that stood in its way."""
+    try:
+        yield ask()
+    except SomaError as error:
+        yield Finding(what, "bad", error.message)
+
+
+def _folder(settings: Settings) -> Iterator[Finding]:
+    home = settings.home
+    if not home.is_dir():
+        yield Finding("folder", "note", f"{home} is not there yet; the first store makes it")
+        return
+    mode = home.stat().st_mode & 0o777
+    if mode & 0o077:
+        yield Finding("folder", "bad", f"{home} is open to other users ({mode:o})", f"chmod 700 {home}")
+    else:
+        yield Finding("folder", "good", str(home))
+    free, reserve = free_bytes(records_path(home)), settings.disk_reserve
+    detail = f"{free >> 20} MB free, reserve {reserve >> 20} MB"
+    if free < reserve:
+        yield Finding("disk", "bad", detail, "make room: stores are refused and indexing pauses until then")
+    else:
+        yield Finding("disk", "good", detail)
+
+
+def _model(settings: Settings) -> Finding:
+    from embeddings.onnx import OnnxEmbedder
+
+    files = resolve(settings.embedding_model)
+    OnnxEmbedder(files).load()
+    return Finding("model", "good", f"{files.model_id}, {files.dimensions} dimensions, its files are unaltered")
+
+
+def _owner(settings: Settings, memory: SharedSoma) -> Finding:
+    if memory.owns:
+        return Finding("owner", "good", "no other process uses the folder")
+    try:
+        who = json.loads(address_file(settings.home).read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{address_file(settings.home)}: {error}") from error
+    return Finding("owner", "good", f"process {who['pid']} (version {who['version']}) owns the folder and answers")
+
+
+def _records(terminal: Terminal, memory: SharedSoma) -> Finding:
+    problems = memory.problems(terminal.scope())
+    if problems:
+        path = records_path(terminal.settings.home)
+        todo = f"stop every client, keep a copy of {path}, then put back a backup or `sqlite3 {path.name} .recover`"
+        return Finding("records", "bad", "; ".join(problems), todo)
+    status = memory.status(terminal.scope())
+    return Finding("records", "good", f"{status.live} memories in {status.namespace}, the file is whole")
+
+
+def _index(terminal: Terminal, memory: SharedSoma) -> Finding:
+    drift = memory.inspect(terminal.scope())
+    detail = f"{drift.points} points for {drift.memories} memories"
+    if drift.pending:
+        return Finding("index", "note", f"{detail}; {drift.pending} changes wait to be followed", "let a server run")
+    if not drift.is_clean:
+        detail += f"; {drift.missing} missing, {drift.unembedded} without vector, {drift.stale} stale"
+        where = index_path(terminal.settings.home)
+        return Finding("index", "bad", detail, f"`soma reindex` rebuilds {where} from the records")
+    return Finding("index", "good", detail)

@@ -1,0 +1,90 @@
+"""The command `mcp`: the stdio server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import click
+
+from soma_mcp.cli.common import Terminal, command
+from soma_mcp.sharing import SharedSoma
+
+LEAVE_SECONDS = 0.8
+PARENT_SECONDS = 0.25
+
+
+@click.command()
+@command
+def mcp(terminal: Terminal) -> None:
+    """Serve agents over MCP on standard input and output.
+
+    Any number of these can share one data folder. The process ends with its standard input, or with its parent.
+    """
+    opening = _in_background(lambda: SharedSoma(terminal.settings, stay=True))
+    _Leaving(opening).watch()
+    from soma_core.bootstrap import soma_version
+    from soma_mcp.server import SomaServer
+    from soma_mcp.tools.toolbox import Toolbox
+
+    server = SomaServer(Toolbox(opening.result, terminal.settings.namespace), soma_version())
+    opening.result()
+    server.run()
+    _leave(opening, 0)
+
+
+def _in_background(work: Callable[[], SharedSoma]) -> Future[SharedSoma]:
+    """Open the memory while the protocol library is imported."""
+    future: Future[SharedSoma] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="open", daemon=True).start()
+    return future
+
+
+class _Leaving:
+    """Ends the process when it is told to, or when its parent is gone: a server must not be an orphan."""
+
+    def __init__(self, opening: Future[SharedSoma]) -> None:
+        self._opening = opening
+        self._parent = os.getppid()
+
+    def watch(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
+
+    def _on_signal(self, number: int, _: object) -> None:
+        threading.Thread(target=_leave, args=(self._opening, 128 + number)).start()
+
+    def _watch_parent(self) -> None:
+        while os.getppid() == self._parent:
+            time.sleep(PARENT_SECONDS)
+        _leave(self._opening, 0)
+
+
+def _leave(opening: Future[SharedSoma], status: int) -> None:
+    """Hand over what this process owns, then end it, though a thread may still wait for input.
+
+    What takes longer than a moment is not waited for: the records are durable, and the index is replayed.
+    """
+
+    def close() -> None:
+        if opening.done() and not opening.exception():
+            opening.result().close()
+
+    closing = threading.Thread(target=close, daemon=True)
+    closing.start()
+    closing.join(LEAVE_SECONDS)
+    sys.stderr.flush()
+    os._exit(status)
