@@ -51,7 +51,7 @@ def create_memory_system(
     with another model is no reason to refuse; only `reindex` makes sense then.
     Raises `FolderInUse`, `StoreCorrupt`, `ModelMissing`, `ModelMismatch`, `InvalidInput`.
     """
-    settings = settings or load_settings(**arguments)
+    settings = settings or load_settings(None, **arguments)
     with contextlib.ExitStack() as stack:
         lock = lock or FolderLock(settings.home)
         stack.callback(lock.release)

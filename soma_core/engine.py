@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from soma_core.domain.errors import ModelMissing, NotFound, SomaError
 from soma_core.domain.memory import Memory, NewMemory, Scope, State
@@ -81,14 +80,19 @@ class Soma:
         self._forgetting = Forgetting(records, self.indexing)
         self._model_error: str | None = None
         self.last_call = 0.0
-        """When a caller was last served, on the monotonic clock: indexing gives way to callers."""
+        """When a caller last came, on the monotonic clock: indexing gives way to callers."""
+        self.served = threading.Event()
+        """Set when the first caller was answered: the model is not loaded in the way of that answer."""
 
     def store(self, scope: Scope, memory: NewMemory, check: bool = False) -> StoreReceipt:
         """Keep a memory; durable when this returns. With `check`, one with the same text is not stored again."""
         self.last_call = time.monotonic()
-        if check:
-            return self._storing.store_checked(scope, memory)
-        return self._storing.store(scope, [memory])[0]
+        try:
+            if check:
+                return self._storing.store_checked(scope, memory)
+            return self._storing.store(scope, [memory])[0]
+        finally:
+            self.served.set()
 
     def store_many(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
         """Keep all of the memories or, when this raises, none."""
@@ -97,7 +101,10 @@ class Soma:
     def recall(self, scope: Scope, query: RecallQuery) -> Recall:
         """The best memories for a question, each with its score taken apart."""
         self.last_call = time.monotonic()
-        return self._recalling.recall(scope.namespace, query)
+        try:
+            return self._recalling.recall(scope.namespace, query)
+        finally:
+            self.served.set()
 
     def get(self, scope: Scope, ids: Sequence[str]) -> list[Memory]:
         """The live memories with these ids (whole, or their last twelve digits), in that order.
@@ -125,9 +132,7 @@ class Soma:
         reason: str | None = None,
     ) -> ForgetReceipt:
         """Put memories out of reach, by ids or by a filter; with `purge` remove them altogether."""
-        return self._forgetting.forget(
-            scope, ids, wanted or Filter(), purge=purge, dry_run=dry_run, reason=reason
-        )
+        return self._forgetting.forget(scope, ids, wanted or Filter(), purge=purge, dry_run=dry_run, reason=reason)
 
     def status(self, scope: Scope) -> Status:
         """Counts, what is pending, the model, and anything an operator should know."""

@@ -77,9 +77,7 @@ class SomaServer(MCPServer[Any]):
     async def run_stdio_async(self) -> None:
         """Serve one client on standard input and output, until its input ends."""
         async with guarded_stdio() as (reading, writing):
-            await self._lowlevel_server.run(
-                reading, writing, self._lowlevel_server.create_initialization_options()
-            )
+            await self._lowlevel_server.run(reading, writing, self._lowlevel_server.create_initialization_options())
 
 
 def _invalid(error: ValidationError) -> InvalidInput:

@@ -29,8 +29,9 @@ async def guarded_stdio() -> AsyncIterator[tuple[Any, Any]]:
     """The streams of a stdio server; meanwhile whatever else is printed goes to standard error."""
     wire_in = os.fdopen(os.dup(0), encoding="utf-8", errors="surrogateescape")
     wire_out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
     out = anyio.wrap_file(wire_out)
     async with stdio_server(_Lines(wire_in, out), out) as streams:  # type: ignore[arg-type]

@@ -28,6 +28,7 @@ class Workers:
         """Stop after the batch at work."""
         self._stop.set()
         self._soma.indexing.stop()
+        self._soma.served.set()
         for thread in self._threads:
             thread.join(timeout=5)
 

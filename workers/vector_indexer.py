@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 MODEL_RETRY_SECONDS = 60.0
+START_SECONDS = 1.0
+"""The model is loaded once the first caller has its answer, or when none came for so long."""
 
 BUSY_BATCH = 8
 """Events embedded at a time while callers are served."""
@@ -33,7 +35,8 @@ class VectorIndexer:
         self._soma = soma
         self._indexing = soma.indexing
         self._stop = stop
-        self._model_due = 0.0
+        self._model_failed = False
+        self._model_due = time.monotonic() + START_SECONDS
 
     def run(self) -> None:
         """Work until told to stop; a failure is logged and tried again."""
@@ -74,16 +77,24 @@ class VectorIndexer:
         return EMBED_BATCH if time.monotonic() - self._soma.last_call > IDLE_SECONDS else BUSY_BATCH
 
     def _model_ready(self) -> bool:
-        if not self._soma.embedder.ready and time.monotonic() >= self._model_due:
+        if not self._soma.embedder.ready and (self._first_served() or time.monotonic() >= self._model_due):
             try:
                 self._soma.warm(CALLER)
             except ModelMissing as error:
                 log.error("%s", error.message)
+                self._model_failed = True
                 self._model_due = time.monotonic() + MODEL_RETRY_SECONDS
         return self._soma.embedder.ready
 
+    def _first_served(self) -> bool:
+        """Whether the first caller has its answer and no load of the model failed since."""
+        return self._soma.served.is_set() and not self._model_failed
+
     def _rest(self) -> None:
         """Nothing to do: after an idle second flush, then sleep until something changes."""
+        if not (self._soma.embedder.ready or self._model_failed):
+            self._soma.served.wait(START_SECONDS)
+            return
         if self._indexing.wait(IDLE_SECONDS):
             return
         for namespace in self._indexing.behind():

@@ -17,6 +17,9 @@ MAX_TAGS = 64
 MAX_NAME = 256
 MAX_NAMESPACE = 1_024
 
+_TYPE_NAMES = {
+    "NoneType": "null", "dict": "object", "str": "string", "bool": "boolean", "int": "number", "float": "number",
+}  # fmt: skip
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -111,10 +114,7 @@ def check_time(field: str, value: object, *, end: bool = False) -> datetime:
 
     A date alone means its first moment, or with `end` the first moment of the next day.
     """
-    if isinstance(value, datetime):
-        moment = value
-    else:
-        moment = _parse_time(field, value, end)
+    moment = value if isinstance(value, datetime) else _parse_time(field, value, end)
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
@@ -176,6 +176,5 @@ def _shown(value: object) -> str:
 
 
 def _type_name(value: object) -> str:
-    names = {"NoneType": "null", "dict": "object", "str": "string", "bool": "boolean", "int": "number", "float": "number"}
     name = type(value).__name__
-    return names.get(name, name)
+    return _TYPE_NAMES.get(name, name)

@@ -8,7 +8,7 @@ from typing import Literal
 from soma_core.domain.errors import InvalidInput, NotFound
 from soma_core.domain.memory import Scope
 from soma_core.domain.query import Filter, Selection
-from soma_core.domain.receipts import Forgotten, ForgetReceipt
+from soma_core.domain.receipts import ForgetReceipt, Forgotten
 from soma_core.ports.records import RecordStore
 from soma_core.services.indexing import Indexing
 from soma_core.services.requests import request_of

@@ -86,6 +86,7 @@ class Indexing:
         self._progress_lock = threading.Lock()
         self._vectors_lock = threading.Lock()
         self._epoch = 0
+        self._losses = 0
         self._behind = set(events.ends())
         self._news = threading.Event()
         self._stopping = False
@@ -224,6 +225,7 @@ class Indexing:
             self._notices[namespace] = f"the index of {namespace!r} is being rebuilt from the records"
 
     def _of(self, namespace: str) -> _Progress:
+        self._notice_losses()
         with self._progress_lock:
             if progress := self._progress.get(namespace):
                 return progress
@@ -232,9 +234,19 @@ class Indexing:
             if namespace not in self._progress:
                 self._progress[namespace] = _Progress(found.words, found.vectors, found)
                 if found == Checkpoint() and namespace not in self._notices and self._records.was_indexed(namespace):
-                    self._notices[namespace] = f"the index of {namespace!r} is gone: it is being rebuilt from the records"
+                    self._notices[namespace] = f"the index of {namespace!r} is gone: it is rebuilt from the records"
                     log.warning("%s", self._notices[namespace])
             return self._progress[namespace]
+
+    def _notice_losses(self) -> None:
+        """When the index lost files and started empty, ask it anew how far it is."""
+        lost = len(self._index.rebuilt())
+        if lost != self._losses:
+            with self._progress_lock:
+                self._losses = lost
+                self._epoch += 1
+                self._behind |= self._progress.keys()
+                self._progress.clear()
 
     def _advance_words(self, namespace: str, progress: _Progress, limit: int) -> int:
         events = self._events.read(namespace, progress.words, limit)

@@ -77,7 +77,7 @@ async def _call(client: Client, tool: str, arguments: dict[str, Any]) -> dict[st
     result = await client.call_tool(tool, arguments)
     if result.is_error or result.structured_content is None:
         raise Unavailable(f"{tool}: {result.content}")
-    return result.structured_content
+    return dict(result.structured_content)
 
 
 async def _until_indexed(client: Client) -> None:

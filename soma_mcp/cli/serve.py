@@ -17,6 +17,8 @@ from soma_mcp.sharing import SharedSoma
 
 LEAVE_SECONDS = 0.8
 PARENT_SECONDS = 0.25
+SWITCH_SECONDS = 0.001
+"""How long a busy thread may keep another from running: a call passes through several."""
 
 
 @click.command()
@@ -26,6 +28,7 @@ def mcp(terminal: Terminal) -> None:
 
     Any number of these can share one data folder. The process ends with its standard input, or with its parent.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     opening = _in_background(lambda: SharedSoma(terminal.settings, stay=True))
     _Leaving(opening).watch()
     from soma_core.bootstrap import soma_version

@@ -36,7 +36,7 @@ class Follower:
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a method of the owner's engine; its errors are raised here."""
-        progress: Progress | None = kwargs.pop("progress", None)
+        progress: Progress | None = kwargs.get("progress")
         called = method(name)
         body = called.encode(args, kwargs)
         connection = self._take()

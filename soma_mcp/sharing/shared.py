@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from embeddings.resolve import resolve
 from soma_core.adapters.folder import FolderLock
@@ -24,6 +24,8 @@ from soma_mcp.sharing.owner import Listener
 from soma_mcp.sharing.wire import ConnectionLost
 from workers.runner import Workers
 
+P = ParamSpec("P")
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 ELECTION_SECONDS = 15.0
@@ -77,23 +79,23 @@ class SharedSoma:
 
     def store(self, scope: Scope, memory: NewMemory, check: bool = False) -> StoreReceipt:
         """See `Soma.store`."""
-        return self._call("store", _identified(scope), memory, check)
+        return self._call(Soma.store, _identified(scope), memory, check)
 
     def store_many(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
         """See `Soma.store_many`."""
-        return self._call("store_many", _identified(scope), memories)
+        return self._call(Soma.store_many, _identified(scope), memories)
 
     def recall(self, scope: Scope, query: RecallQuery) -> Recall:
         """See `Soma.recall`."""
-        return self._call("recall", scope, query)
+        return self._call(Soma.recall, scope, query)
 
     def get(self, scope: Scope, ids: Sequence[str]) -> list[Memory]:
         """See `Soma.get`."""
-        return self._call("get", scope, ids)
+        return self._call(Soma.get, scope, ids)
 
     def browse(self, scope: Scope, query: BrowseQuery) -> Page:
         """See `Soma.browse`."""
-        return self._call("browse", scope, query)
+        return self._call(Soma.browse, scope, query)
 
     def forget(
         self,
@@ -105,31 +107,31 @@ class SharedSoma:
         reason: str | None = None,
     ) -> ForgetReceipt:
         """See `Soma.forget`."""
-        return self._call("forget", _identified(scope), ids, wanted, purge, dry_run, reason)
+        return self._call(Soma.forget, _identified(scope), ids, wanted, purge, dry_run, reason)
 
     def status(self, scope: Scope) -> Status:
         """See `Soma.status`."""
-        return self._call("status", scope)
+        return self._call(Soma.status, scope)
 
     def warm(self, scope: Scope) -> None:
         """See `Soma.warm`."""
-        self._call("warm", scope)
+        self._call(Soma.warm, scope)
 
     def index(self, scope: Scope, progress: Progress | None = None) -> int:
         """See `Soma.index`."""
-        return self._call("index", scope, progress=progress)
+        return self._call(Soma.index, scope, progress=progress)
 
     def reindex(self, scope: Scope, progress: Progress | None = None) -> int:
         """See `Soma.reindex`."""
-        return self._call("reindex", scope, progress=progress)
+        return self._call(Soma.reindex, scope, progress=progress)
 
     def inspect(self, scope: Scope) -> Drift:
         """See `Soma.inspect`."""
-        return self._call("inspect", scope)
+        return self._call(Soma.inspect, scope)
 
     def problems(self, scope: Scope) -> list[str]:
         """See `Soma.problems`."""
-        return self._call("problems", scope)
+        return self._call(Soma.problems, scope)
 
     def close(self) -> None:
         """Leave; an owner hands the folder to whoever waits for it."""
@@ -139,13 +141,15 @@ class SharedSoma:
         if target:
             target.close()
 
-    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, method: Callable[Concatenate[Soma, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the engine, here or at the owner; again, when the owner goes away before it answers."""
         while True:
             target = self._reach()
             try:
                 if isinstance(target, Follower):
-                    return target.call(name, args, dict(kwargs))
-                return getattr(target.soma, name)(*args, **kwargs)
+                    result: T = target.call(method.__name__, args, kwargs)
+                    return result
+                return method(target.soma, *args, **kwargs)
             except ConnectionLost:
                 self._lose(target)
 

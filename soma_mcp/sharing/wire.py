@@ -52,6 +52,7 @@ class Method:
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         named = dict(zip(self.parameters, args, strict=False)) | kwargs
+        named.pop("progress", None)
         return self.name.encode() + b"\0" + self.arguments.dump_json(named)
 
 
@@ -65,7 +66,7 @@ def method(name: str) -> Method:
     result = hints.pop("return")
     reports = hints.pop("progress", None) is not None
     order = tuple(p for p in inspect.signature(function).parameters if p in hints)
-    fields = TypedDict(f"{name}_arguments", hints, total=False)  # type: ignore[operator]
+    fields = TypedDict(f"{name}_arguments", hints, total=False)  # type: ignore[misc]
     return Method(name, order, TypeAdapter(fields), TypeAdapter(result), reports)
 
 

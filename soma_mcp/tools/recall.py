@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from mcp.server.mcpserver.tools import Tool
@@ -10,7 +9,7 @@ from mcp_types import CallToolResult
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from soma_core.domain.query import Filter, Recall, RecallQuery
+from soma_core.domain.query import Filter, Hit, Recall, RecallQuery
 from soma_mcp.tools.answers import MemoryAnswer, answer, describe, line
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
@@ -55,11 +54,15 @@ def recall_tool(box: Toolbox) -> Tool:
     return make_tool(recall, read_only=True)
 
 
+def _parts(hit: Hit) -> PartsAnswer:
+    return {"dense": hit.parts.dense, "lexical": hit.parts.lexical, "total": hit.parts.total}
+
+
 def describe_recall(found: Recall) -> RecallAnswer:
     """An answer as structured content."""
     hits: list[HitAnswer] = []
     for hit in found.hits:
-        entry: HitAnswer = {**describe(hit.memory), "score": hit.score, "parts": PartsAnswer(**asdict(hit.parts))}
+        entry: HitAnswer = {**describe(hit.memory), "score": hit.score, "parts": _parts(hit)}
         if hit.cut:
             entry["cut"] = True
         hits.append(entry)

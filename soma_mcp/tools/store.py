@@ -54,7 +54,7 @@ def store_tool(box: Toolbox) -> Tool:
             bool, Field(description="Look for similar memories first; the same text is not stored twice")
         ] = False,
     ) -> Annotated[CallToolResult, StoreAnswer]:
-        """Remember something beyond this conversation: decisions and why, preferences, mistakes, people, dates, how-tos.
+        """Remember beyond this conversation: decisions and why, preferences, mistakes, people, dates, how-tos.
 
         Durable when it returns.
         """

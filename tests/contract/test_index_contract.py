@@ -26,9 +26,7 @@ class TestEdgeIndex(IndexContract):
         def reopen(store_id: str = "store", model_id: str = "model:int8") -> VectorIndex:
             if opened:
                 opened[-1].close()
-            opened.append(
-                EdgeIndex(tmp_path, store_id=store_id, model_id=model_id, dimensions=DIMENSIONS, max_open=4)
-            )
+            opened.append(EdgeIndex(tmp_path, store_id=store_id, model_id=model_id, dimensions=DIMENSIONS, max_open=4))
             return opened[-1]
 
         return reopen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from uuid import UUID
 
-from soma_core.adapters.sqlite.rows import VERSION_COLUMNS, memory, micros, where
+from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, memory, micros, where
 from soma_core.domain.memory import Memory
 from soma_core.domain.query import BrowseQuery, Page
 from soma_core.domain.validation import invalid
@@ -20,7 +20,7 @@ def browse(db: sqlite3.Connection, namespace: str, query: BrowseQuery) -> Page:
         values += _parse_cursor(query.cursor)
     direction = "DESC" if newest else "ASC"
     rows = db.execute(
-        f"SELECT m.created_at, {VERSION_COLUMNS} FROM memories m JOIN versions v ON v.id = m.id AND v.version = m.version "
+        f"SELECT m.created_at, {VERSION_COLUMNS} FROM {CURRENT} "
         f"WHERE m.state = 'live' AND {terms} ORDER BY m.occurred_at {direction}, m.id {direction} LIMIT ?",
         [*values, query.limit + 1],
     ).fetchall()

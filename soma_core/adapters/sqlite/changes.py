@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from soma_core.adapters.sqlite.rows import VERSION_COLUMNS, compact, memory, micros
+from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, compact, memory, micros
 from soma_core.domain.events import EventKind
 from soma_core.domain.memory import Memory, NewMemory, State, count_words, is_question, new_id
 from soma_core.domain.receipts import Change, StoreStatus
@@ -83,8 +83,7 @@ def record_event(
 def current(db: sqlite3.Connection, namespace: str, memory_id: UUID) -> Memory:
     """The current version of a live memory."""
     row = db.execute(
-        f"SELECT m.created_at, {VERSION_COLUMNS} FROM memories m JOIN versions v ON v.id = m.id AND v.version = m.version "
-        "WHERE m.id = ?",
+        f"SELECT m.created_at, {VERSION_COLUMNS} FROM {CURRENT} WHERE m.id = ?",
         (memory_id.bytes,),
     ).fetchone()
     return memory(namespace, row)
@@ -145,8 +144,8 @@ def _insert_version(
     now: datetime,
 ) -> None:
     db.execute(
-        "INSERT INTO versions (id, version, kind, recorded_at, text, type, tags, thread, position, speaker, occurred_at, "
-        "coordinate, importance, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO versions (id, version, kind, recorded_at, text, type, tags, thread, position, speaker, "
+        "occurred_at, coordinate, importance, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             memory_id.bytes,
             version,

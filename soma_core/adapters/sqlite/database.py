@@ -163,7 +163,9 @@ def _check_identity(path: Path) -> None:
             raise StoreCorrupt(f"{path} is not a Soma record store (it may be empty or overwritten). {_restore(path)}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version != SCHEMA_VERSION:
-            raise StoreCorrupt(f"{path} has schema {version}, this version of Soma knows {SCHEMA_VERSION}: upgrade Soma")
+            raise StoreCorrupt(
+                f"{path} has schema {version}, this version of Soma knows {SCHEMA_VERSION}: upgrade Soma"
+            )
         if path.stat().st_size <= QUICK_CHECK_BYTES:
             found = [row[0] for row in db.execute("PRAGMA quick_check(3)")]
             if found != ["ok"]:
@@ -191,7 +193,8 @@ def translated(path: Path) -> Iterator[None]:
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise StoreCorrupt(f"{path} is damaged: {error}. {_restore(path)}") from error
         if name.startswith("SQLITE_FULL"):
-            raise Unavailable(f"the disk of {path.parent} is full; nothing was stored: make room", retry_after=5) from error
+            message = f"the disk of {path.parent} is full; nothing was stored: make room"
+            raise Unavailable(message, retry_after=5) from error
         if isinstance(error, sqlite3.OperationalError):
             raise Unavailable(f"the record store {path} cannot be used: {error}", retry_after=5) from error
         raise

@@ -13,7 +13,7 @@ from uuid import UUID
 from soma_core.adapters.sqlite.browsing import browse
 from soma_core.adapters.sqlite.changes import forget_one, purge_one, store_one
 from soma_core.adapters.sqlite.database import Database
-from soma_core.adapters.sqlite.rows import VERSION_COLUMNS, by_ids, compact, memory, micros, moment, where
+from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, by_ids, compact, memory, micros, moment, where
 from soma_core.domain.errors import Conflict
 from soma_core.domain.events import Event, EventKind
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
@@ -101,8 +101,8 @@ class SqliteRecordStore:
 
     def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:
         statement = (
-            f"SELECT m.namespace, m.created_at, {VERSION_COLUMNS} FROM memories m JOIN versions v "
-            "ON v.id = m.id AND v.version = m.version WHERE m.state = 'live' AND m.id IN (@ids)"
+            f"SELECT m.namespace, m.created_at, {VERSION_COLUMNS} FROM {CURRENT} "
+            "WHERE m.state = 'live' AND m.id IN (@ids)"
         )
         with self._database.reading() as db:
             found = [memory(namespace, row) for owner, *row in by_ids(db, statement, ids) if owner == namespace]
@@ -110,7 +110,8 @@ class SqliteRecordStore:
 
     def versions(self, namespace: str, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Versioned]:
         statement = (
-            f"SELECT m.version = v.version, m.created_at, {VERSION_COLUMNS} FROM versions v JOIN memories m ON m.id = v.id "
+            f"SELECT m.version = v.version, m.created_at, {VERSION_COLUMNS} FROM versions v "
+            "JOIN memories m ON m.id = v.id "
             "WHERE m.namespace = ? AND m.state = 'live' AND v.id = ? AND v.version = ? AND NOT v.hidden"
         )
         found: dict[tuple[UUID, int], Versioned] = {}
@@ -253,12 +254,9 @@ def _selected(
     if not selection.ids:
         terms, values = where(namespace, selection.filter)
         marks = ",".join("?" * len(states))
-        rows = db.execute(f"SELECT m.id FROM memories m WHERE {terms} AND m.state IN ({marks})", [*values, *states])
-        return [UUID(bytes=row[0]) for row in rows], []
-    found = {
-        UUID(bytes=key): State(state)
-        for key, state, owner in by_ids(db, "SELECT id, state, namespace FROM memories WHERE id IN (@ids)", selection.ids)
-        if owner == namespace
-    }
+        matching = db.execute(f"SELECT m.id FROM memories m WHERE {terms} AND m.state IN ({marks})", [*values, *states])
+        return [UUID(bytes=row[0]) for row in matching], []
+    rows = by_ids(db, "SELECT id, state, namespace FROM memories WHERE id IN (@ids)", selection.ids)
+    found = {UUID(bytes=key): State(state) for key, state, owner in rows if owner == namespace}
     ids = [key for key in dict.fromkeys(selection.ids) if found.get(key) in states]
     return ids, [str(key) for key in selection.ids if key not in found]

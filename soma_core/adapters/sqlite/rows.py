@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,9 @@ from soma_core.domain.memory import Memory, MemoryType
 from soma_core.domain.query import Filter
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+CURRENT = "memories m JOIN versions v ON v.id = m.id AND v.version = m.version"
+"""Every memory with what its latest version says."""
 
 VERSION_COLUMNS = (
     "v.id, v.version, v.recorded_at, v.text, v.type, v.tags, v.thread, v.position, v.speaker, v.occurred_at, "
@@ -30,11 +33,12 @@ def moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def memory(namespace: str, row: tuple[Any, ...]) -> Memory:
+def memory(namespace: str, row: Sequence[Any]) -> Memory:
     """From `created_at` and then `VERSION_COLUMNS`."""
-    created, id_, version, recorded, text, type_, tags, thread, position, speaker, occurred, coordinate, weight, payload = row
+    created, key, version, recorded, text, type_, tags, thread, position, speaker, occurred = row[:11]
+    coordinate, weight, payload = row[11:]
     return Memory(
-        id=UUID(bytes=id_),
+        id=UUID(bytes=key),
         namespace=namespace,
         version=version,
         text=text,
