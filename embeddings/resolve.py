@@ -78,26 +78,20 @@ def _from_hub(name: str) -> ModelFiles:
     """The model of a hub name. What is cached goes first, so a known model starts offline and never changes."""
     try:
         return _from_folder(_snapshot(name, cached=True), name)
-    except (ModelMissing, OSError):
-        return _from_folder(_fetched(name), name)
-
-
-def _fetched(name: str) -> Path:
-    try:
-        return _snapshot(name, cached=False)
     except ModelMissing:
-        raise
+        return _from_folder(_snapshot(name, cached=False), name)
+
+
+def _snapshot(name: str, *, cached: bool) -> Path:
+    fetch = _hub()
+    try:
+        return Path(fetch(name, allow_patterns=[*GRAPHS, TOKENIZER, *DESCRIPTIONS], local_files_only=cached))
     except Exception as error:  # the hub client's errors have no common class
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise model_missing(
             f"there is no folder {name}, and the model {name} could not be fetched from the hub "
             f"(offline, unreachable, or no such model): {reason}"
         ) from error
-
-
-def _snapshot(name: str, *, cached: bool) -> Path:
-    fetch = _hub()
-    return Path(fetch(name, allow_patterns=[*GRAPHS, TOKENIZER, *DESCRIPTIONS], local_files_only=cached))
 
 
 def _hub() -> Callable[..., str]:

@@ -6,7 +6,9 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -25,16 +27,16 @@ def write(path: Path, content: bytes | object) -> None:
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
 
 
-def a_folder(folder: Path, graph: bytes = FLOAT_GRAPH, **other: object) -> Path:
+def a_folder(folder: Path, other: Mapping[str, object] = MappingProxyType({})) -> Path:
     """A folder as sentence-transformers writes it; `other` replaces files, None leaves one out."""
     files: dict[str, Any] = {
-        "model.onnx": graph,
+        "model.onnx": FLOAT_GRAPH,
         "tokenizer.json": b"{}",
         "config.json": {"hidden_size": 384, "max_position_embeddings": 514, "model_type": "bert"},
         "sentence_bert_config.json": {"max_seq_length": 256},
         "1_Pooling/config.json": {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
     }
-    for name, content in (files | other).items():
+    for name, content in {**files, **other}.items():
         if content is not None:
             write(folder / name, content)
     return folder
@@ -104,19 +106,19 @@ class TestFolder:
         )
 
     def test_the_graph_may_be_in_a_folder_of_its_own(self, tmp_path: Path) -> None:
-        folder = a_folder(tmp_path, **{"model.onnx": None, "onnx/model.onnx": INT8_GRAPH})
+        folder = a_folder(tmp_path, {"model.onnx": None, "onnx/model.onnx": INT8_GRAPH})
         files = resolve(str(folder))
         assert files.model == folder / "onnx" / "model.onnx"
         assert ":int8@" in files.model_id
 
     def test_our_own_description_goes_before_theirs(self, tmp_path: Path) -> None:
         given = {"name": "mine", "precision": "int8", "dimensions": 8, "window": 16, "pooling": "cls"}
-        files = resolve(str(a_folder(tmp_path, **{"model.json": given})))
+        files = resolve(str(a_folder(tmp_path, {"model.json": given})))
         assert files.model_id.startswith("mine:int8@")
         assert (files.dimensions, files.window, files.pooling, files.query_prefix) == (8, 16, "cls", "")
 
     def test_two_graphs_of_one_name_have_two_ids(self, tmp_path: Path) -> None:
-        one, other = a_folder(tmp_path / "1" / "m"), a_folder(tmp_path / "2" / "m", FLOAT_GRAPH + b"!")
+        one, other = a_folder(tmp_path / "1" / "m"), a_folder(tmp_path / "2" / "m", {"model.onnx": FLOAT_GRAPH + b"!"})
         assert resolve(str(one)).model_id != resolve(str(other)).model_id
 
     def test_a_copy_of_the_package_under_another_name_is_another_model(self, tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ class TestFolder:
         self, settings: object, config: dict[str, object], window: int, tmp_path: Path
     ) -> None:
         folder = a_folder(
-            tmp_path, **{"sentence_bert_config.json": settings, "config.json": {"hidden_size": 4, **config}}
+            tmp_path, {"sentence_bert_config.json": settings, "config.json": {"hidden_size": 4, **config}}
         )
         assert resolve(str(folder)).window == window
 
@@ -162,11 +164,11 @@ class TestFolder:
         ],
     )
     def test_pooling_is_read_in_both_spellings(self, given: object, pooling: str, tmp_path: Path) -> None:
-        assert resolve(str(a_folder(tmp_path, **{"1_Pooling/config.json": given}))).pooling == pooling
+        assert resolve(str(a_folder(tmp_path, {"1_Pooling/config.json": given}))).pooling == pooling
 
     def test_prompts_are_taken_over(self, tmp_path: Path) -> None:
         prompts = {"prompts": {"query": "query: ", "passage": "passage: "}}
-        files = resolve(str(a_folder(tmp_path, **{"config_sentence_transformers.json": prompts})))
+        files = resolve(str(a_folder(tmp_path, {"config_sentence_transformers.json": prompts})))
         assert (files.query_prefix, files.passage_prefix) == ("query: ", "passage: ")
 
     @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ class TestFolder:
     def test_what_a_folder_lacks_or_gets_wrong_is_named(
         self, other: dict[str, object], said: str, tmp_path: Path
     ) -> None:
-        assert said in missing(a_folder(tmp_path, **other))
+        assert said in missing(a_folder(tmp_path, other))
 
     @pytest.mark.parametrize("spec", ["nowhere", "./no/where", "/no/such/folder", "~/no-such-folder"])
     def test_a_folder_that_is_not_there_is_named(self, spec: str) -> None:
@@ -225,7 +227,7 @@ class TestHub:
         assert calls == [False, True, False]
 
     def test_a_model_without_a_graph_is_refused(self, calls: list[bool], tmp_path: Path) -> None:
-        a_folder(tmp_path / "hub", **{"model.onnx": None})
+        a_folder(tmp_path / "hub", {"model.onnx": None})
         assert "no model.onnx" in missing("org/name")
 
     def test_offline_it_says_so_and_takes_no_other_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,20 +11,23 @@ from contextlib import AbstractContextManager, contextmanager
 
 PATIENCE = 0.1
 
+Ticket = tuple[float, int]
+
 
 class Turns:
     """One call at a time, queries first.
 
     The line is ordered by arrival, and a write counts as having come `patience` seconds later than it did: queries
-    pass it meanwhile, and no stream of them can hold it up for ever.
+    pass it meanwhile, and no stream of them can hold it up for ever. A turn is handed to the first in the line; were
+    it only offered, the thread that has just ended its own would mostly be there first.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._changed = threading.Condition()
-        self._line: list[tuple[float, int]] = []
+        self._line: list[Ticket] = []
         self._numbers = itertools.count()
-        self._busy = False
+        self._inside: Ticket | None = None
 
     def query(self) -> AbstractContextManager[None]:
         """Hold the engine for a query."""
@@ -41,16 +44,26 @@ class Turns:
             yield
         finally:
             with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+                self._hand_on()
 
-    def _enter(self, ticket: tuple[float, int]) -> None:
+    def _enter(self, ticket: Ticket) -> None:
         with self._changed:
             heapq.heappush(self._line, ticket)
+            if self._inside is None:
+                self._hand_on()
             try:
-                self._changed.wait_for(lambda: not self._busy and self._line[0] == ticket)
-                self._busy = True
-            finally:
-                self._line.remove(ticket)
-                heapq.heapify(self._line)
-                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._inside == ticket)
+            except BaseException:
+                self._give_up(ticket)
+                raise
+
+    def _hand_on(self) -> None:
+        self._inside = heapq.heappop(self._line) if self._line else None
+        self._changed.notify_all()
+
+    def _give_up(self, ticket: Ticket) -> None:
+        if self._inside == ticket:
+            self._hand_on()
+        else:
+            self._line.remove(ticket)
+            heapq.heapify(self._line)
