@@ -169,17 +169,15 @@ class Soma:
 
         Raises `ModelMissing`; the words are in then.
         """
-        done = 0
         total = max(self.indexing.backlog(scope.namespace))
         while self.indexing.words_step(scope.namespace):
             pass
-        while step := self.indexing.vectors_step(scope.namespace, EMBED_BATCH):
-            done += step
+        while self.indexing.vectors_step(scope.namespace, EMBED_BATCH):
             self.indexing.flush(scope.namespace, idle=False)
             if progress:
-                progress(min(done, total), total)
+                progress(max(0, total - max(self.indexing.backlog(scope.namespace))), total)
         self.indexing.flush(scope.namespace, idle=True)
-        return done
+        return total
 
     def reindex(self, scope: Scope, progress: Progress | None = None) -> int:
         """Rebuild the index of every namespace from the records, with the present model; how many events it took."""

@@ -34,5 +34,5 @@ class EventLog(Protocol):
         ...
 
     def lag(self, namespace: str, after: int) -> int:
-        """How many events of a namespace have offsets over `after`; 100,000 stands for that many or more."""
+        """How many events of a namespace have offsets over `after`; 1,000,000 stands for that many or more."""
         ...

@@ -36,8 +36,19 @@ class Listener:
     """A socket that is bound before the engine is open, so that nobody who comes early is turned away."""
 
     def __init__(self, home: Path, version: str) -> None:
-        self._address = _socket_path(home)
+        """Raises `Unavailable` when nothing can be written there, such as on a full disk."""
         self._file = address_file(home)
+        try:
+            self._address = _socket_path(home)
+            self._bind()
+            self._announce({"pid": os.getpid(), "socket": str(self._address), "version": version})
+        except OSError as error:
+            raise Unavailable(f"{home} cannot be shared: {error.strerror or error}", fields=("SOMA_HOME",)) from error
+        self._connections: dict[socket.socket, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+
+    def _bind(self) -> None:
         self._address.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
@@ -46,10 +57,6 @@ class Listener:
         finally:
             os.umask(before)
         self._socket.listen(BACKLOG)
-        self._announce({"pid": os.getpid(), "socket": str(self._address), "version": version})
-        self._connections: dict[socket.socket, threading.Lock] = {}
-        self._lock = threading.Lock()
-        self._closing = False
 
     def serve(self, soma: Soma, hello: dict[str, Any]) -> None:
         """Answer calls, each connection in a thread of its own, until `close`."""

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from embeddings.resolve import resolve
 from soma_core.adapters.folder import FolderLock
 from soma_core.bootstrap import create_memory_system, soma_version
-from soma_core.domain.errors import FolderInUse, Unavailable
+from soma_core.domain.errors import FolderInUse, ModelMissing, Unavailable
 from soma_core.domain.memory import Memory, NewMemory, Scope, uuid7
 from soma_core.domain.query import BrowseQuery, Filter, Page, Recall, RecallQuery
 from soma_core.domain.receipts import ForgetReceipt, StoreReceipt
@@ -200,10 +200,15 @@ class SharedSoma:
 
     def _compare(self, hello: dict[str, Any]) -> None:
         """Say once that the owner's model or language is not what this process was told."""
-        mine = {"model": resolve(self._settings.embedding_model).model_id, "language": self._settings.language}
-        for what, wanted in mine.items():
-            if hello.get(what) != wanted and not self._warned:
-                self._warned = True
+        if self._warned:
+            return
+        self._warned = True
+        try:
+            model = resolve(self._settings.embedding_model).model_id
+        except ModelMissing as error:
+            model = error.message
+        for what, wanted in (("model", model), ("language", self._settings.language)):
+            if hello.get(what) != wanted:
                 log.warning("the process that owns the memory uses the %s %s, not %s", what, hello.get(what), wanted)
 
 

@@ -223,7 +223,7 @@ class SqliteEventLog:
     def lag(self, namespace: str, after: int) -> int:
         with self._database.reading() as db:
             row = db.execute(
-                'SELECT count(*) FROM (SELECT 1 FROM events WHERE namespace = ? AND "offset" > ? LIMIT 100000)',
+                'SELECT count(*) FROM (SELECT 1 FROM events WHERE namespace = ? AND "offset" > ? LIMIT 1000000)',
                 (namespace, after),
             ).fetchone()
         count: int = row[0]
