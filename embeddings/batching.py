@@ -67,42 +67,43 @@ class BatchingEmbedder:
     def embed_query(self, text: str) -> Vector:
         """The vector of a question, alone or in a batch with those that came while others were at work."""
         mine = _Question(text)
-        batch = self._join(mine)
-        if batch:
-            self._embed(batch)
-        return mine.answer()
-
-    def _join(self, mine: _Question) -> list[_Question]:
-        """Wait until the question is answered (empty list), or there is a place to answer it and others: these."""
         with self._changed:
             self._waiting.append(mine)
-            try:
-                self._changed.wait_for(lambda: mine.answered or (self._free and mine in self._waiting))
-            except BaseException:
-                self._waiting = [other for other in self._waiting if other is not mine]
-                raise
-            return [] if mine.answered else self._take(mine)
+        try:
+            while batch := self._next(mine):
+                self._embed(batch)
+        finally:
+            self._forget(mine)
+        return mine.answer()
 
-    def _take(self, mine: _Question) -> list[_Question]:
-        """A fair share of who waits, the oldest first, and in any case one's own question."""
-        self._free -= 1
-        share = min(self._largest, -(-len(self._waiting) // self._lanes))
-        others = [other for other in self._waiting if other is not mine]
-        batch, self._waiting = [mine, *others[: share - 1]], others[share - 1 :]
-        return batch
+    def _next(self, mine: _Question) -> list[_Question]:
+        """Wait for the answer (then empty), or for a place to answer some: a fair share of who waits, oldest first.
+
+        The oldest go first even when one's own question is not among them, or who asks often would starve the others.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: mine.answered or (self._free and self._waiting))
+            if mine.answered:
+                return []
+            self._free -= 1
+            share = min(self._largest, -(-len(self._waiting) // self._lanes))
+            batch, self._waiting = self._waiting[:share], self._waiting[share:]
+            return batch
 
     def _embed(self, batch: list[_Question]) -> None:
-        back: list[_Question] = []
         try:
             self._answer(batch)
-        except BaseException:  # this thread is told to stop; the others of its batch are not
-            back = batch[1:]
-            raise
-        finally:
+        finally:  # unanswered: this thread is told to stop, those who asked are not
             with self._changed:
-                self._waiting[:0] = back
+                self._waiting[:0] = [question for question in batch if not question.answered]
                 self._free += 1
                 self._changed.notify_all()
+
+    def _forget(self, mine: _Question) -> None:
+        """Leave the queue; a thread that is told to stop is in it still."""
+        if not mine.answered:
+            with self._changed:
+                self._waiting = [other for other in self._waiting if other is not mine]
 
     def _answer(self, batch: list[_Question]) -> None:
         try:

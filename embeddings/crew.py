@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Crew:
-    """At most `size - 1` helper threads at any time, over all calls; each call also works in its own thread.
+    """Up to `size` threads at work: each call's own, and as many helpers as there is room for when it begins.
 
     Helpers live as long as their call, so there is nothing to close. They are daemons: a process that leaves does
     not wait for a long list.
@@ -21,7 +21,7 @@ class Crew:
 
     def __init__(self, size: int) -> None:
         self.size = max(1, size)
-        self._spare = threading.Semaphore(self.size - 1)
+        self._working = 0
         self._urgent = 0
         self._quiet = threading.Condition()
 
@@ -45,29 +45,41 @@ class Crew:
         job = _Job(work, items)
         helpers = self._hire(job, len(items) - 1, yielding)
         job.run()
-        with self._quiet:
-            self._quiet.notify_all()
+        self._leave()
         for helper in helpers:
             helper.join()
         return job.results()
 
     def _hire(self, job: _Job[Item, Result], wanted: int, yielding: bool) -> list[threading.Thread]:
-        helpers: list[threading.Thread] = []
-        while len(helpers) < wanted and self._spare.acquire(blocking=False):
-            helper = threading.Thread(target=self._help, args=(job, yielding), name="soma-embed", daemon=True)
-            try:
-                helper.start()
-            except RuntimeError:  # no more threads to be had: the caller does the work alone
-                self._spare.release()
-                break
-            helpers.append(helper)
-        return helpers
+        """Count the caller in, and start helpers while there is room."""
+        with self._quiet:
+            self._working += 1
+            room = max(0, min(wanted, self.size - self._working))
+            self._working += room
+        helpers = [
+            threading.Thread(target=self._help, args=(job, yielding), name="soma-embed", daemon=True)
+            for _ in range(room)
+        ]
+        return [helper for helper in helpers if self._started(helper)]
+
+    def _started(self, helper: threading.Thread) -> bool:
+        try:
+            helper.start()
+        except RuntimeError:  # no more threads to be had: the caller does the work alone
+            self._leave()
+            return False
+        return True
 
     def _help(self, job: _Job[Item, Result], yielding: bool) -> None:
         try:
             job.run((lambda: self._stand_aside(job)) if yielding else lambda: None)
         finally:
-            self._spare.release()
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._quiet:
+            self._working -= 1
+            self._quiet.notify_all()
 
     def _stand_aside(self, job: _Job[Item, Result]) -> None:
         with self._quiet:

@@ -59,10 +59,8 @@ class OnnxEmbedder:
         self._loaded()
 
     def embed_query(self, text: str) -> Vector:
-        """The vector of a question, in the caller's thread."""
-        session = self._loaded()
-        with self._crew.urgent():
-            return session.vector(self._files.query_prefix + text)
+        """The vector of a question."""
+        return self.embed_queries([text])[0]
 
     def embed_queries(self, texts: Sequence[str]) -> list[Vector]:
         """The vectors of questions, in the order given; each as `embed_query` gives it."""

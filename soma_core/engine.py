@@ -177,7 +177,7 @@ class Soma:
             if progress:
                 progress(max(0, total - max(self.indexing.backlog(scope.namespace))), total)
         self.indexing.flush(scope.namespace, idle=True)
-        return total
+        return total - max(self.indexing.backlog(scope.namespace))
 
     def reindex(self, scope: Scope, progress: Progress | None = None) -> int:
         """Rebuild the index of every namespace from the records, with the present model; how many events it took."""
@@ -205,7 +205,7 @@ class Soma:
     def housekeep(self) -> None:
         """Drop expired request ids, and erase what a purge could not erase at once."""
         self.records.expire_requests(self._clock() - KEPT)
-        self.records.erase()
+        self.records.erase(at_once=False)
 
     def close(self) -> None:
         """Flush the index as far as it was written and let go of everything."""

@@ -19,7 +19,7 @@ from soma_core.domain.validation import check_choice, check_namespace, check_str
 
 LANGUAGES = (
     "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian",
-    "norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish",
+    "norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "turkish",
 )  # fmt: skip
 
 _UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
@@ -48,10 +48,17 @@ class Settings:
 
 
 def _parse_size(name: str, value: str) -> int:
-    match = re.fullmatch(r"(\d+)\s*([KMG]?B)?", value.strip().upper())
+    match = re.fullmatch(r"(\d{1,15})\s*([KMG]?B)?", value.strip().upper())
     if not match:
         raise invalid(name, f"is {value!r}, must be a size such as 256MB, 2GB or a number of bytes")
     return int(match[1]) * _UNITS[match[2] or ""]
+
+
+def _parse_folder(name: str, value: str) -> Path:
+    try:
+        return Path(check_string(name, value, max_chars=4096)).expanduser().absolute()
+    except RuntimeError:
+        raise invalid(name, f"is {value!r}, and there is no such user") from None
 
 
 VARIABLES: Mapping[str, Setting] = {
@@ -59,7 +66,7 @@ VARIABLES: Mapping[str, Setting] = {
         "home",
         None,
         "The data folder. Default: the platform's folder for user data.",
-        lambda name, value: Path(check_string(name, value, max_chars=4096)).expanduser().absolute(),
+        lambda name, value: _parse_folder(name, value),
     ),
     "SOMA_MEMORY_NAMESPACE": Setting(
         "namespace",
@@ -94,6 +101,9 @@ def load_settings(environment: Mapping[str, str] | None = None, **arguments: str
 
     Raises `InvalidInput` naming the variable, or the file and the variable.
     """
+    unknown = arguments.keys() - {v.field for v in VARIABLES.values()}
+    if unknown:
+        raise TypeError(f"no setting has the name {', '.join(sorted(unknown))}")
     environment = os.environ if environment is None else environment
     given = {name: str(arguments[v.field]) for name, v in VARIABLES.items() if arguments.get(v.field) is not None}
     given = {name: value for name in VARIABLES if (value := environment.get(name))} | given
@@ -109,7 +119,7 @@ def _value(name: str, text: str | None) -> Any:
 
 def _read_file(path: Path) -> dict[str, str]:
     try:
-        found = tomllib.loads(path.read_text())
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

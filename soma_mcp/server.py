@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TextIO
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.context import Context
@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from soma_core.domain.errors import InvalidInput, NotFound, SomaError
 from soma_core.domain.query import BrowseQuery, parse_ids
-from soma_mcp.stdio import guarded_stdio
+from soma_core.domain.validation import printable
+from soma_mcp.stdio import answering_streams
 from soma_mcp.tools.answers import compact, describe, line, refusal
 from soma_mcp.tools.browse import browse_tool
 from soma_mcp.tools.forget import forget_tool
@@ -65,8 +66,9 @@ class SomaServer(MCPServer[Any]):
         unknown = sorted(arguments.keys() - self._fields.get(name, arguments.keys()))
         if unknown:
             allowed = ", ".join(sorted(self._fields[name])) or "none"
-            shown = ", ".join(unknown).encode("ascii", "backslashreplace").decode()
-            return refusal(InvalidInput(f"{shown}: unknown argument; {name} takes {allowed}", fields=unknown))
+            shown = [printable(field) for field in unknown]
+            message = f"{', '.join(shown)}: unknown argument; {name} takes {allowed}"
+            return refusal(InvalidInput(message, fields=shown))
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
@@ -74,9 +76,9 @@ class SomaServer(MCPServer[Any]):
                 return refusal(_invalid(error.__cause__))
             raise
 
-    async def run_stdio_async(self) -> None:
-        """Serve one client on standard input and output, until its input ends."""
-        async with guarded_stdio() as (reading, writing):
+    async def serve(self, wire_in: TextIO, wire_out: TextIO) -> None:
+        """Serve one client on these streams, until its input ends."""
+        async with answering_streams(wire_in, wire_out) as (reading, writing):
             await self._lowlevel_server.run(reading, writing, self._lowlevel_server.create_initialization_options())
 
 

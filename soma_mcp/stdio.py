@@ -1,4 +1,4 @@
-"""The wire of a stdio server: only protocol leaves on it, and no message that comes in goes unanswered.
+"""The wire of a stdio server: no message that comes in goes unanswered.
 
 The protocol library drops a line that its JSON parser refuses, such as one with a lone surrogate, and its sender waits
 for ever. Such lines are answered here.
@@ -7,7 +7,6 @@ for ever. Such lines are answered here.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TextIO
@@ -25,14 +24,8 @@ INVALID_PARAMS = -32602
 
 
 @asynccontextmanager
-async def guarded_stdio() -> AsyncIterator[tuple[Any, Any]]:
-    """The streams of a stdio server; meanwhile whatever else is printed goes to standard error."""
-    wire_in = os.fdopen(os.dup(0), encoding="utf-8", errors="surrogateescape")
-    wire_out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
+async def answering_streams(wire_in: TextIO, wire_out: TextIO) -> AsyncIterator[tuple[Any, Any]]:
+    """The message streams of a server over these two."""
     out = anyio.wrap_file(wire_out)
     async with stdio_server(_Lines(wire_in, out), out) as streams:  # type: ignore[arg-type]
         yield streams
@@ -60,7 +53,7 @@ def refuse(line: str) -> str | None:
     try:
         pydantic_core.from_json(line)
         return None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: bytes that are no UTF-8 came as surrogates
         if not line.strip():
             return ""
         reason = str(error)

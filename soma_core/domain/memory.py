@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -136,8 +137,13 @@ class Memory:
             and self.speaker == other.speaker
             and other.occurred_at in (None, self.occurred_at)
             and self.importance == other.importance
-            and self.payload == other.payload
+            and _canonical(self.payload) == _canonical(other.payload)
         )
+
+
+def _canonical(payload: dict[str, Any]) -> str:
+    """One notation for equal JSON; in Python 1, 1.0 and true are equal too."""
+    return json.dumps(payload, sort_keys=True)
 
 
 def parse_type(name: str, value: object) -> MemoryType:

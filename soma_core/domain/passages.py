@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from calendar import month_name
+from collections.abc import Iterator
 from datetime import datetime
 
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 PASSAGE_WORDS = 180
 PASSAGE_CHARS = 1_800
 """A bound for texts without spaces, so that no passage outgrows the embedder's window by much."""
@@ -31,7 +35,7 @@ def split_passages(text: str) -> list[str]:
 def _pieces(text: str) -> list[str]:
     """Sentences with the white space that follows them; longer ones cut at words, then at characters."""
     pieces: list[str] = []
-    for sentence in re.findall(r".*?(?:[.!?]+[\"')\]]*\s+|\n+|\Z)", text, re.DOTALL):
+    for sentence in _sentences(text):
         if len(sentence) <= PASSAGE_CHARS and len(sentence.split()) <= PASSAGE_WORDS:
             pieces.append(sentence)
             continue
@@ -40,7 +44,16 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
+def _sentences(text: str) -> Iterator[str]:
+    """The text in order, cut after the white space that follows the end of a sentence or line."""
+    start = 0
+    for end in re.finditer(r"[.!?][\"')\]]*\s+|\n+", text):
+        yield text[start : end.end()]
+        start = end.end()
+    yield text[start:]
+
+
 def searchable(passage: str, speaker: str | None, occurred_at: datetime) -> str:
     """What is indexed for a passage: its date in words, who spoke, and what was said."""
-    day = f"{occurred_at.day} {month_name[occurred_at.month]} {occurred_at.year}"
+    day = f"{occurred_at.day} {MONTHS[occurred_at.month - 1]} {occurred_at.year}"
     return f"{day} {speaker}: {passage}" if speaker else f"{day}: {passage}"

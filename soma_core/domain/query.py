@@ -63,7 +63,9 @@ class Filter:
         """
         start = check_time("since", since) if since is not None else None
         end = check_time("until", until, end=True) if until is not None else None
-        end = check_time("before", before) if before is not None else end
+        if before is not None:
+            bound = check_time("before", before)
+            end = min(end, bound) if end else bound
         if start and end and start >= end:
             raise InvalidInput("since: must be before until", fields=("since", "until"))
         return cls(

@@ -6,6 +6,7 @@ Each arm's list is scaled to 0..3 and the two are added half and half; measured 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -77,8 +78,6 @@ def pack(hits: Sequence[Hit], max_tokens: int) -> tuple[list[Hit], int]:
 def _cut(hit: Hit, max_tokens: int) -> Hit:
     """The beginning of a hit's text, at most `max_tokens` long."""
     text = hit.memory.text.encode()[: 4 * max_tokens].decode(errors="ignore")
-    words = text.split(" ")
-    while len(words) > 1 and count_tokens(text) > max_tokens:
-        words = words[: max(1, len(words) * 9 // 10)]
-        text = " ".join(words)
+    ends = [word.end() for word in re.finditer(r"\S+", text)]
+    text = text[: ends[min(len(ends), max_tokens) - 1]] if ends else text
     return Hit(replace(hit.memory, text=text), hit.parts, cut=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
@@ -16,6 +17,7 @@ MAX_PAYLOAD_DEPTH = 32
 MAX_TAGS = 64
 MAX_NAME = 256
 MAX_NAMESPACE = 1_024
+MAX_INTEGER = (1 << 63) - 1
 
 _TYPE_NAMES = {
     "NoneType": "null", "dict": "object", "str": "string", "bool": "boolean", "int": "number", "float": "number",
@@ -80,8 +82,8 @@ def check_number(field: str, value: object, low: float, high: float) -> float:
     """A finite number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise invalid(field, f"must be a number from {low:g} to {high:g}, not {_type_name(value)}")
-    if not math.isfinite(value) or not low <= value <= high:
-        raise invalid(field, f"is {value}, must be from {low:g} to {high:g}")
+    if not low <= value <= high or math.isinf(value):
+        raise invalid(field, f"is {_shown(value)}, must be from {low:g} to {high:g}")
     return float(value)
 
 
@@ -90,7 +92,7 @@ def check_integer(field: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(field, f"must be a whole number from {low} to {high}, not {_type_name(value)}")
     if not low <= value <= high:
-        raise invalid(field, f"is {value}, must be from {low} to {high}")
+        raise invalid(field, f"is {_shown(value)}, must be from {low} to {high}")
     return value
 
 
@@ -126,9 +128,12 @@ def _parse_time(field: str, value: object, end: bool) -> datetime:
         raise invalid(field, f"must be an ISO 8601 date or time such as 2026-03-14T09:30:00Z, not {_type_name(value)}")
     text = value.strip()
     try:
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            day = datetime.combine(date.fromisoformat(text), datetime.min.time())
-            return day + timedelta(days=1) if end else day
+        return datetime.combine(date.fromisoformat(text), datetime.min.time()) + timedelta(days=int(end))
+    except ValueError:
+        pass  # no date alone
+    except OverflowError:
+        raise invalid(field, f"is {_shown(value)}, must lie in the years 1 to 9999 UTC") from None
+    try:
         return datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise invalid(
@@ -156,12 +161,14 @@ def _json_size(path: str, value: object, depth: int) -> int:
     if depth > MAX_PAYLOAD_DEPTH:
         field = re.split(r"[.\[ ]", path)[0]
         raise invalid(field, f"nests deeper than the {MAX_PAYLOAD_DEPTH} levels that are allowed")
-    if value is None or isinstance(value, bool | int):
-        return len(str(value))
+    if value is None or isinstance(value, bool):
+        return 5
+    if isinstance(value, int):
+        return len(str(check_integer(path, value, -MAX_INTEGER, MAX_INTEGER)))
     if isinstance(value, str):
         return len(_check_characters(path, value).encode()) + 2
     if isinstance(value, float):
-        return len(str(check_number(path, value, -math.inf, math.inf)))
+        return len(str(check_number(path, value, -sys.float_info.max, sys.float_info.max)))
     if isinstance(value, Mapping):
         keys = sum(len(_check_characters(f"{path} key", key).encode()) + 4 for key in value)
         return 2 + keys + sum(_json_size(f"{path}.{key}", item, depth + 1) for key, item in value.items())
@@ -171,8 +178,15 @@ def _json_size(path: str, value: object, depth: int) -> int:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str | int | float | bool) else _type_name(value)
-    return (text if len(text) <= 60 else text[:57] + "...").encode("ascii", "backslashreplace").decode()
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value) if isinstance(value, str | int | float) else _type_name(value)
+    return printable(text if len(text) <= 60 else text[:57] + "...")
+
+
+def printable(text: str) -> str:
+    """A caller's own words for use in a message, whatever characters they hold."""
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 def _type_name(value: object) -> str:

@@ -79,8 +79,11 @@ class RecordStore(Protocol):
         """What `forget` would do, without doing it."""
         ...
 
-    def erase(self) -> bool:
-        """Overwrite purged text in the store's files. False: some readers still hold it, it is done later."""
+    def erase(self, *, at_once: bool) -> bool:
+        """Remove from the store's files what was purged since the last time; True when nothing of it is left there.
+
+        With `at_once` the caller waits: False then also means that it would take too long now.
+        """
         ...
 
     def find(self, namespace: str, ids: Sequence[str]) -> dict[str, UUID]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from soma_core.domain.errors import InvalidInput, NotFound
+from soma_core.domain.errors import InvalidInput, NotFound, Unavailable
 from soma_core.domain.memory import Scope
 from soma_core.domain.query import Filter, Selection
 from soma_core.domain.receipts import ForgetReceipt, Forgotten
@@ -56,5 +56,11 @@ class Forgetting:
         index: Literal["removed", "pending"] = "removed" if self._indexing.words_now(namespace) else "pending"
         if not purge:
             return ForgetReceipt(forgotten.ids, forgotten.count, missing, False, "forgotten", index)
-        records: Literal["purged", "purge pending"] = "purged" if self._records.erase() else "purge pending"
+        records: Literal["purged", "purge pending"] = "purged" if self._erased() else "purge pending"
         return ForgetReceipt(forgotten.ids, forgotten.count, missing, False, records, index)
+
+    def _erased(self) -> bool:
+        try:
+            return self._records.erase(at_once=True)
+        except Unavailable:
+            return False

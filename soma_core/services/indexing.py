@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from soma_core.domain.errors import ModelMissing, SomaError
+from soma_core.domain.errors import ModelMissing, SomaError, Unavailable
 from soma_core.domain.events import Event, EventKind
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import searchable, split_passages
+from soma_core.domain.receipts import Indexed
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import Checkpoint, IndexPoint, VectorIndex
 from soma_core.ports.log import EventLog
@@ -34,16 +35,29 @@ class Interrupted(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far the events of a namespace are in the index; guarded by `lock` where words move on."""
+    """How far the events of a namespace are in its index. There is one for a namespace, for good.
 
-    words: int
-    vectors: int
-    flushed: Checkpoint
+    `words` moves under `lock`, `vectors` under the lock of all vectors; whoever holds both may begin anew.
+    """
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    known: bool = False
+    """Whether the index was asked how far it is."""
+    epoch: int = 0
+    """Grows when the index starts empty: what was read from it before must be read again."""
+    words: int = 0
+    vectors: int = 0
+    flushed: Checkpoint = field(default_factory=Checkpoint)
     unflushed: int = 0
     """Points written since the last flush."""
     failed: int = 0
     """Passages that could not be embedded; they are found by their words only."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def stand_at(self, checkpoint: Checkpoint) -> None:
+        """Begin at what the index holds."""
+        self.words, self.vectors, self.flushed = checkpoint.words, checkpoint.vectors, checkpoint
+        self.unflushed, self.known = 0, True
+        self.epoch += 1
 
     def checkpoint(self) -> Checkpoint:
         words = self.words
@@ -57,7 +71,7 @@ class Pending:
     ids: Sequence[UUID]
     unlisted: int
     epoch: int
-    """Changes when an index is begun anew; what was read from it before must be read again."""
+    """Of the index that was asked: when it has changed after a search, the search saw another index."""
 
 
 class Indexing:
@@ -83,9 +97,8 @@ class Indexing:
         self._embedder = embedder
         self._has_room = has_room
         self._progress: dict[str, _Progress] = {}
-        self._progress_lock = threading.Lock()
-        self._vectors_lock = threading.Lock()
-        self._epoch = 0
+        self._table_lock = threading.Lock()
+        self._vectors_lock = threading.RLock()
         self._losses = 0
         self._behind = set(events.ends())
         self._news = threading.Event()
@@ -96,28 +109,35 @@ class Indexing:
 
     def pending(self, namespace: str) -> Pending:
         """The memories whose words may not be in the index yet, the newest thousand listed."""
-        epoch = self._epoch
-        done = self._of(namespace).words
+        progress = self._reached(namespace)
+        epoch, done = progress.epoch, progress.words
         newest = self._events.newest(namespace, done, PENDING_LIMIT)
         more = self._events.lag(namespace, done) - len(newest) if len(newest) == PENDING_LIMIT else 0
         return Pending(list(dict.fromkeys(event.memory_id for event in newest)), more, epoch)
 
+    def epoch(self, namespace: str) -> int:
+        """Which of its indexes the namespace has now."""
+        return self._reached(namespace).epoch
+
     def backlog(self, namespace: str) -> tuple[int, int]:
         """How many events wait for their words, and for their vectors."""
-        progress = self._of(namespace)
+        progress = self._reached(namespace)
         words = self._events.lag(namespace, progress.words)
         return words, self._events.lag(namespace, progress.vectors)
 
-    @property
-    def epoch(self) -> int:
-        return self._epoch
+    def level(self, namespace: str) -> Indexed:
+        """What the index has of everything that was recorded in the namespace."""
+        words, vectors = self.backlog(namespace)
+        return "none" if words else "lexical" if vectors else "full"
 
     def notices(self, namespace: str) -> list[str]:
         """What an operator should know: indexes begun anew, passages that could not be embedded, a full disk."""
         found = list(self._index.rebuilt())
         if (notice := self._notices.get(namespace)) and any(self.backlog(namespace)):
             found.append(notice)
-        if failed := self._of(namespace).failed:
+        if not self._entry(namespace).known:
+            found.append(f"the index of {namespace!r} cannot be opened")
+        if failed := self._entry(namespace).failed:
             found.append(f"{failed} passages could not be embedded and are found by their words only")
         if not self._has_room():
             found.append("the disk is below its reserve: stores are refused and indexing pauses until there is room")
@@ -163,13 +183,11 @@ class Indexing:
 
         Does nothing while the index is not open yet, or another thread is at it.
         """
-        if not self._index.is_open(namespace) or not self._has_room():
-            return False
-        progress = self._of(namespace)
-        if not progress.lock.acquire(blocking=False):
+        progress = self._entry(namespace)
+        if not self._index.is_open(namespace) or not self._has_room() or not progress.lock.acquire(blocking=False):
             return False
         try:
-            return self._advance_words(namespace, progress, INLINE_BATCH) < INLINE_BATCH
+            return self._advance_words(namespace, self._of(namespace), INLINE_BATCH) < INLINE_BATCH
         except SomaError as error:
             log.warning("indexing words of %r: %s", namespace, error)
             return False
@@ -178,11 +196,10 @@ class Indexing:
 
     def words_step(self, namespace: str) -> int:
         """Bring in the words of the next events; how many events that were."""
-        progress = self._of(namespace)
         if not self._has_room():
             return 0
-        with progress.lock:
-            return self._advance_words(namespace, progress, WORDS_BATCH)
+        with self._entry(namespace).lock:
+            return self._advance_words(namespace, self._of(namespace), WORDS_BATCH)
 
     def vectors_step(self, namespace: str, limit: int) -> int:
         """Embed the next `limit` events whose words are in, and bring the vectors in; how many events that were.
@@ -192,61 +209,80 @@ class Indexing:
         if not self._has_room():
             return 0
         with self._vectors_lock:
-            progress, epoch = self._of(namespace), self._epoch
+            progress = self._of(namespace)
+            epoch, words = progress.epoch, progress.words
             events = self._events.read(namespace, progress.vectors, limit)
-            events = [event for event in events if event.offset <= progress.words]
+            events = [event for event in events if event.offset <= words]
             if events:
                 self._write(namespace, self._readable(namespace, events), progress, embed=True)
-                if self._epoch == epoch:
-                    progress.vectors = events[-1].offset
+                with progress.lock:
+                    if progress.epoch == epoch:
+                        progress.vectors = events[-1].offset
             return len(events)
 
     def flush(self, namespace: str, *, idle: bool) -> None:
         """Make what was written survive a power cut and move the position on: when idle, or for 1,000 points."""
-        progress, epoch = self._of(namespace), self._epoch
-        checkpoint, waiting = progress.checkpoint(), progress.unflushed
-        if checkpoint == progress.flushed or not (idle or waiting >= FLUSH_POINTS) or not self._has_room():
-            return
         with self._vectors_lock:
-            if self._epoch == epoch:
-                self._index.flush(namespace, checkpoint)
-                if progress.flushed == Checkpoint():
-                    self._records.mark_indexed(namespace)
-                progress.flushed = checkpoint
-                progress.unflushed -= waiting
+            progress = self._of(namespace)
+            epoch, checkpoint, waiting = progress.epoch, progress.checkpoint(), progress.unflushed
+            if checkpoint == progress.flushed or not (idle or waiting >= FLUSH_POINTS) or not self._has_room():
+                return
+            self._index.flush(namespace, checkpoint)
+            if progress.flushed == Checkpoint():
+                self._records.mark_indexed(namespace)
+            with progress.lock:
+                if progress.epoch == epoch:
+                    progress.flushed = checkpoint
+                    progress.unflushed -= waiting
 
     def begin_anew(self, namespace: str) -> None:
         """Empty the namespace's index; its events are followed from the beginning."""
-        with self._vectors_lock, self._of(namespace).lock:
+        progress = self._entry(namespace)
+        with self._vectors_lock, progress.lock:
             self._index.reset(namespace)
-            with self._progress_lock:
-                self._epoch += 1
-                self._progress.pop(namespace, None)
+            progress.stand_at(Checkpoint())
             self._notices[namespace] = f"the index of {namespace!r} is being rebuilt from the records"
+        self.changed(namespace)
+
+    def _entry(self, namespace: str) -> _Progress:
+        with self._table_lock:
+            return self._progress.setdefault(namespace, _Progress())
 
     def _of(self, namespace: str) -> _Progress:
+        """The progress of a namespace; the first time, and after a loss, the index is asked. Raises `Unavailable`."""
         self._notice_losses()
-        with self._progress_lock:
-            if progress := self._progress.get(namespace):
-                return progress
-        found = self._index.checkpoint(namespace)
-        with self._progress_lock:
-            if namespace not in self._progress:
-                self._progress[namespace] = _Progress(found.words, found.vectors, found)
-                if found == Checkpoint() and namespace not in self._notices and self._records.was_indexed(namespace):
-                    self._notices[namespace] = f"the index of {namespace!r} is gone: it is rebuilt from the records"
-                    log.warning("%s", self._notices[namespace])
-            return self._progress[namespace]
+        progress = self._entry(namespace)
+        if not progress.known:
+            with progress.lock:
+                found = self._index.checkpoint(namespace)
+                if not progress.known:
+                    progress.stand_at(found)
+                    self._say_lost(namespace, found)
+        return progress
+
+    def _reached(self, namespace: str) -> _Progress:
+        """The progress for a reader; an index that cannot be opened has nothing, and everything is pending."""
+        try:
+            return self._of(namespace)
+        except Unavailable as error:
+            log.warning("%s", error.message)
+            return self._entry(namespace)
+
+    def _say_lost(self, namespace: str, found: Checkpoint) -> None:
+        if found == Checkpoint() and namespace not in self._notices and self._records.was_indexed(namespace):
+            self._notices[namespace] = f"the index of {namespace!r} is gone: it is rebuilt from the records"
+            log.warning("%s", self._notices[namespace])
 
     def _notice_losses(self) -> None:
-        """When the index lost files and started empty, ask it anew how far it is."""
+        """When an index lost files and started empty, ask all anew how far they are."""
         lost = len(self._index.rebuilt())
         if lost != self._losses:
-            with self._progress_lock:
-                self._losses = lost
-                self._epoch += 1
-                self._behind |= self._progress.keys()
-                self._progress.clear()
+            self._losses = lost
+            with self._table_lock:
+                entries = dict(self._progress)
+            for namespace, progress in entries.items():
+                progress.known = False
+                self.changed(namespace)
 
     def _advance_words(self, namespace: str, progress: _Progress, limit: int) -> int:
         events = self._events.read(namespace, progress.words, limit)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from soma_core.domain.errors import ModelMissing, Unavailable
+from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory, State
 from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery
 from soma_core.domain.scoring import SCALE, best_by_memory, fuse, pack, ranked, spread
@@ -14,6 +15,8 @@ from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
 from soma_core.services.indexing import Indexing
+
+log = logging.getLogger(__name__)
 
 CANDIDATES = 100
 """Distinct memories wanted from each arm."""
@@ -26,6 +29,8 @@ class _Gathered:
 
     dense: Mapping[UUID, float] = field(default_factory=dict)
     lexical: Mapping[UUID, float] = field(default_factory=dict)
+    moved: Sequence[UUID] = ()
+    """Live memories of which an older version was found: their present one came after the search."""
 
 
 class Recalling:
@@ -44,9 +49,10 @@ class Recalling:
         vector = self._query_vector(words, degraded)
         waiting = self._indexing.pending(namespace)
         gathered = self._gather(namespace, IndexQuery(words, vector, CANDIDATES, query.filter), degraded)
-        if self._indexing.epoch != waiting.epoch:
+        if self._indexing.epoch(namespace) != waiting.epoch:
             waiting = self._indexing.pending(namespace)
-        lexical = {**spread(gathered.lexical), **self._overlaps(namespace, words, waiting.ids, query.filter)}
+        fresh = list(dict.fromkeys([*waiting.ids, *gathered.moved]))
+        lexical = {**spread(gathered.lexical), **self._overlaps(namespace, words, fresh, query.filter)}
         if waiting.unlisted:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
         parts = fuse(spread(gathered.dense), lexical)
@@ -56,20 +62,27 @@ class Recalling:
             packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
         return Recall(packed, degraded, len(hits) - len(packed), tokens)
 
-    def nearest(self, namespace: str, text: str, limit: int) -> list[tuple[Memory, float]]:
-        """The memories whose texts are nearest in meaning, with the cosine. Raises `ModelMissing`."""
+    def nearest(self, namespace: str, text: str, limit: int) -> tuple[list[tuple[Memory, float]], list[Memory]]:
+        """The memories nearest in meaning with their cosine, and those nearest by words or too new for either.
+
+        Raises `ModelMissing`.
+        """
         vector = self._embedder.embed_passages([text])[0]
-        found = self._gather(namespace, IndexQuery(text, vector, CANDIDATES), []).dense
-        best = sorted(found, key=lambda key: -found[key])[:limit]
-        memories = self._records.read(namespace, best)
-        return [(memories[key], found[key]) for key in best if key in memories]
+        waiting = self._indexing.pending(namespace).ids
+        found = self._gather(namespace, IndexQuery(text, vector, CANDIDATES), [])
+        best = sorted(found.dense, key=lambda key: -found.dense[key])[:limit]
+        by_words = sorted(found.lexical, key=lambda key: -found.lexical[key])[:limit]
+        memories = self._records.read(namespace, list(dict.fromkeys([*best, *by_words, *waiting])))
+        return [(memories[key], found.dense[key]) for key in best if key in memories], list(memories.values())
 
     def _query_vector(self, words: str, degraded: list[str]) -> Vector | None:
         if self._embedder.ready:
             try:
                 return self._embedder.embed_query(words)
-            except ModelMissing:
-                pass
+            except Exception:
+                log.exception("embedding a question failed")
+                degraded.append("dense: the question could not be embedded, the answer is by words only")
+                return None
         degraded.append("dense: the embedding model is not loaded, the answer is by words only")
         return None
 
@@ -101,7 +114,9 @@ class Recalling:
             )
             return dict(list(best_by_memory(current).items())[:CANDIDATES])
 
-        return _Gathered(arm(matches.dense), arm(matches.lexical))
+        live = {key: head.version for key, head in heads.items() if head.state is State.LIVE}
+        moved = {m.memory_id for m in (*matches.dense, *matches.lexical) if live.get(m.memory_id, 0) > m.version}
+        return _Gathered(arm(matches.dense), arm(matches.lexical), list(moved))
 
     def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[UUID, float]:
         """Score what waits for the index by how much of the question's words it holds, on the scale of an arm."""

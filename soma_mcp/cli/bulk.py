@@ -11,7 +11,7 @@ import click
 
 from soma_core.domain.errors import InvalidInput, ModelMissing
 from soma_core.domain.memory import NewMemory
-from soma_core.domain.validation import invalid
+from soma_core.domain.validation import invalid, printable
 from soma_mcp.cli.common import Terminal, command, decode, open_input, parse_json
 
 BATCH = 500
@@ -68,10 +68,10 @@ def _parse(data: bytes) -> NewMemory:
     found = parse_json("line", decode("line", data))
     if not isinstance(found, dict):
         raise invalid("line", "must be a JSON object")
-    unknown = sorted(found.keys() - set(FIELDS))
+    unknown = [printable(name) for name in sorted(found.keys() - set(FIELDS))]
     if unknown:
-        name = unknown[0].encode("ascii", "backslashreplace").decode()
-        raise InvalidInput(f"{name}: unknown field; a line may have {', '.join(FIELDS)}", fields=unknown)
+        message = f"{', '.join(unknown)}: unknown field; a line may have {', '.join(FIELDS)}"
+        raise InvalidInput(message, fields=unknown)
     return NewMemory.parse(found.pop("text", None), **found)
 
 

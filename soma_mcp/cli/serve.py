@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import TextIO
 
 import click
 
@@ -28,17 +29,31 @@ def mcp(terminal: Terminal) -> None:
 
     Any number of these can share one data folder. The process ends with its standard input, or with its parent.
     """
+    wire_in, wire_out = _claim_wire()
     sys.setswitchinterval(SWITCH_SECONDS)
     opening = _in_background(lambda: SharedSoma(terminal.settings, stay=True))
     _Leaving(opening).watch()
+    import anyio
+
     from soma_core.bootstrap import soma_version
     from soma_mcp.server import SomaServer
     from soma_mcp.tools.toolbox import Toolbox
 
     server = SomaServer(Toolbox(opening.result, terminal.settings.namespace), soma_version())
     opening.result()
-    server.run()
+    anyio.run(server.serve, wire_in, wire_out)
     _leave(opening, 0)
+
+
+def _claim_wire() -> tuple[TextIO, TextIO]:
+    """Take standard input and output for the protocol; what any library prints goes to standard error from here on."""
+    wire_in = os.fdopen(os.dup(0), encoding="utf-8", errors="surrogateescape")
+    wire_out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return wire_in, wire_out
 
 
 def _in_background(work: Callable[[], SharedSoma]) -> Future[SharedSoma]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -97,10 +98,8 @@ class Process:
     def leave(self) -> int:
         """Close its standard input; its exit status."""
         assert self._process.stdin
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         return self.join()
 
     def join(self, seconds: float = PATIENCE) -> int:
@@ -109,10 +108,8 @@ class Process:
             reader.join(seconds)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert stream
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                pass
         return status
 
     def on_line(self, line: str) -> None:

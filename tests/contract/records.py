@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,15 @@ from tests.support.clock import FixedClock
 from tests.support.requests import new, request
 
 NAMESPACE = "api_ns"
-STRANGE_NAMES = ['it\'s "quoted"; DROP TABLE memories--', "100%_sure?", "%", "_", "naïve 🦊 記憶", "n" * 1_000, " \n\t\x01x"]
+STRANGE_NAMES = [
+    'it\'s "quoted"; DROP TABLE memories--',
+    "100%_sure?",
+    "%",
+    "_",
+    "naïve 🦊 記憶",
+    "n" * 1_000,
+    " \n\t\x01x",
+]
 
 Reopen = Callable[..., RecordStore]
 EventsOf = Callable[[RecordStore], EventLog]
@@ -111,7 +120,7 @@ class RecordsContract:
         wanted = request("again")
         with pytest.raises(TypeError):
             records.store(NAMESPACE, [new("first"), new("second", coordinate="1"), bad], wanted)
-        for store in (records, reopen()):
+        for store in before_and_after(records, reopen):
             assert texts(store) == []
             assert events_of(store).end(NAMESPACE) == 0
             assert not store.knows(NAMESPACE, wanted)
@@ -163,7 +172,7 @@ class RecordsContract:
         assert store.store(NAMESPACE, [new("one"), new("at", coordinate="3")], same) == first
         assert store.knows(NAMESPACE, same)
         assert events_of(store).end(NAMESPACE) == end
-        assert texts(store) == ["one", "moved on"] or set(texts(store)) == {"one", "moved on"}
+        assert set(texts(store)) == {"one", "moved on"}
 
     @pytest.mark.parametrize("restart", [False, True])
     def test_the_same_forget_gets_the_first_receipt_although_the_memory_came_back(
@@ -273,7 +282,7 @@ class RecordsContract:
         put(records, "secret too", coordinate="1", tags=["hush"])
         forget(records, first.id, purge=purge)
         anew = put(records, "fresh", coordinate="1")
-        for store in (records, reopen()):
+        for store in before_and_after(records, reopen):
             assert anew == Change(first.id, 4, StoreStatus.CREATED)
             found = store.versions(NAMESPACE, [(first.id, n) for n in range(1, 6)])
             assert {key[1]: v.memory.text for key, v in found.items()} == {4: "fresh"}
@@ -301,7 +310,7 @@ class RecordsContract:
         gone, stays = put(records, "gone", tags=["t"]), put(records, "stays", tags=["t"])
         receipt = forget(records, gone.id)
         assert (list(receipt.ids), receipt.count, list(receipt.not_found)) == ([gone.id], 1, [])
-        for store in (records, reopen()):
+        for store in before_and_after(records, reopen):
             assert texts(store) == texts(store, tags=["t"]) == ["stays"]
             assert store.read(NAMESPACE, [gone.id, stays.id]).keys() == {stays.id}
             assert store.versions(NAMESPACE, [(gone.id, 1), (gone.id, 2)]) == {}
@@ -370,7 +379,7 @@ class RecordsContract:
         assert records.heads(NAMESPACE, [key])[key].state is State.PURGED
 
     def test_purged_text_is_nowhere_in_the_files_after_erase(self, records: RecordStore, files: Path) -> None:
-        secrets = {
+        secrets: dict[str, Any] = {
             "text": "zyxSECRETtext", "tags": ["zyxSECRETtag"], "thread": "zyxSECRETthread",
             "speaker": "zyxSECRETspeaker", "payload": {"zyxSECRETkey": "zyxSECRETvalue"},
         }  # fmt: skip
@@ -379,13 +388,15 @@ class RecordsContract:
         put(records, "stays")
         records.forget(NAMESPACE, Selection((key,)), request(), purge=False, reason="zyxSECRETreason")
         forget(records, key, purge=True)
-        assert records.erase()
+        assert records.erase(at_once=True)
         assert leaks(files, b"zyxSECRET") == leaks(files, b"987654.125") == []
 
     def test_no_purged_text_is_left_where_pages_were_split_and_merged(self, records: RecordStore, files: Path) -> None:
         def batch(start: int) -> list[NewMemory]:
             return [
-                new(f"zyxSECRET{i} " + "w" * (i * 37 % 5_000), coordinate=str(i * 7919 % 10_007), tags=[f"zyxSECRET{i}"])
+                new(
+                    f"zyxSECRET{i} " + "w" * (i * 37 % 5_000), coordinate=str(i * 7919 % 10_007), tags=[f"zyxSECRET{i}"]
+                )
                 for i in range(start, start + 150)
             ]
 
@@ -396,9 +407,39 @@ class RecordsContract:
         gone = [key for key, memory in records.read(NAMESPACE, keys).items() if "SECRET" in memory.text]
         for chunk in (gone[::2], gone[1::2]):
             forget(records, *chunk, purge=True)
-        assert records.erase()
+        assert records.erase(at_once=True)
         assert leaks(files, b"zyxSECRET") == []
         assert len(texts(records)) == 2
+
+    @pytest.mark.parametrize("seed", [64, 87])
+    def test_no_name_of_a_purged_memory_is_left_after_many_forgets_and_purges(
+        self, records: RecordStore, files: Path, seed: int
+    ) -> None:
+        # The sequences of these seeds once left threads and speakers in the unused space of rebalanced pages.
+        rng, live = random.Random(seed), list[UUID]()
+        for _ in range(12):
+            memories = [
+                new(
+                    f"ZSECRET{i} " + "w" * rng.choice([5, 300, 1500, 3900, 9000]),
+                    tags=[f"ZSECRET{rng.randrange(50)}"],
+                    speaker=f"ZSECRETs{rng.randrange(9)}",
+                    thread=f"ZSECRETt{rng.randrange(5)}",
+                    coordinate=str(rng.random()),
+                )
+                for i in range(rng.randrange(1, 40))
+            ]
+            live += [change.id for change in records.store("n", memories, request())]
+            rng.shuffle(live)
+            cut = rng.randrange(len(live) + 1)
+            gone, live = live[:cut], live[cut:]
+            if gone:
+                purge = rng.random() < 0.7
+                records.forget("n", Selection(tuple(gone)), request(), purge=purge, reason="ZSECRETr")
+        forget(records, *live, namespace="n", purge=True)
+        forget(records, namespace="n", purge=True, until="9999-12-30")
+        assert records.counts("n").states[State.PURGED] == sum(records.counts("n").states.values())
+        assert records.erase(at_once=True)
+        assert leaks(files, b"ZSECRET") == []
 
     # Reading.
 
@@ -439,7 +480,7 @@ class RecordsContract:
         changes = records.store(NAMESPACE, [new(f"{i}") for i in range(1_100)], request())
         ids = [c.id for c in changes]
         assert len(records.read(NAMESPACE, ids)) == len(records.heads(NAMESPACE, ids)) == 1_100
-        assert records.read(NAMESPACE, []) == records.heads(NAMESPACE, []) == records.versions(NAMESPACE, []) == {}
+        assert not any([records.read(NAMESPACE, []), records.heads(NAMESPACE, []), records.versions(NAMESPACE, [])])
 
     @pytest.mark.parametrize(
         ("filter", "expected"),
@@ -484,7 +525,9 @@ class RecordsContract:
         for order, wanted in (("oldest", expected), ("newest", expected[::-1])):
             assert [m.id for m in walk(records, order)] == wanted
 
-    def test_a_walk_sees_each_memory_once_while_others_are_stored(self, records: RecordStore, clock: FixedClock) -> None:
+    def test_a_walk_sees_each_memory_once_while_others_are_stored(
+        self, records: RecordStore, clock: FixedClock
+    ) -> None:
         records.store(NAMESPACE, [new(f"{i}", occurred_at="2026-01-01") for i in range(10)], request())
         seen: list[str] = []
         for memory in pages(records, "newest"):
@@ -504,7 +547,18 @@ class RecordsContract:
 
     @pytest.mark.parametrize(
         "cursor",
-        ["", "x", ".", "1.2", "a.b", "1", "1." + "0" * 31, "1." + "g" * 32, "1.5." + "0" * 32, "99999999999999999999." + "0" * 32],
+        [
+            "",
+            "x",
+            ".",
+            "1.2",
+            "a.b",
+            "1",
+            "1." + "0" * 31,
+            "1." + "g" * 32,
+            "1.5." + "0" * 32,
+            "99999999999999999999." + "0" * 32,
+        ],
     )
     def test_a_cursor_that_is_not_its_own_is_refused(self, records: RecordStore, cursor: str) -> None:
         put(records, "one")
@@ -518,7 +572,7 @@ class RecordsContract:
             if i % 4 == 0:
                 forget(records, new_id(NAMESPACE, str(i % 7)), purge=i % 8 == 0)
         put(records, "elsewhere", "other")
-        for store in (records, reopen()):
+        for store in before_and_after(records, reopen):
             counts = store.counts(NAMESPACE)
             live = store.read(NAMESPACE, list(store.live(NAMESPACE))).values()
             assert counts.states == {state: recount(store, events_of(store))[state] for state in State}
@@ -560,7 +614,7 @@ class RecordsContract:
         forget(records, key)
         forget(records, other, purge=True)
         records.expire_requests(datetime(2000, 1, 1, tzinfo=UTC))
-        assert records.erase()
+        assert records.erase(at_once=True)
         disk(1 << 20)
         records.store(NAMESPACE, [new("three")], refused)
         assert texts(records) == ["three"]
@@ -616,6 +670,12 @@ class RecordsContract:
             done = list(pool.map(write, range(64)))
         assert done == [n % 4 != 0 for n in range(64)]
         assert set(texts(records)) == {"first", *(str(n) for n in range(64) if n % 4)}
+
+
+def before_and_after(records: RecordStore, reopen: Reopen) -> Iterator[RecordStore]:
+    """The store as it is, then opened again."""
+    yield records
+    yield reopen()
 
 
 def pages(records: RecordStore, order: Any) -> Iterator[Memory]:

@@ -10,16 +10,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from click.testing import CliRunner
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp_types import CallToolResult, TextContent
+
+from soma_mcp.cli import soma
 
 ROOT = Path(__file__).parents[2]
 SOMA = [sys.executable, "-m", "soma_mcp.cli"]
@@ -69,7 +72,7 @@ class McpClient:
         result = self.call(tool, **arguments)
         assert not result.is_error, result.content
         assert text_of(result).strip()
-        assert result.structured_content is not None
+        assert isinstance(result.structured_content, dict)
         jsonschema.validate(result.structured_content, self.output_schema(tool))
         return result.structured_content
 
@@ -138,7 +141,9 @@ def mcp_client(home: Path, mode: Any = "auto", **settings: str) -> Iterator[McpC
     """A client with a stdio server of its own, which ends with it."""
     home.parent.mkdir(parents=True, exist_ok=True)
     log = home.with_name(f"{home.name}.{time.monotonic_ns()}.log")
-    server = StdioServerParameters(command=SOMA[0], args=SOMA[1:] + ["mcp"], env=environment(home, **settings), cwd=ROOT)
+    server = StdioServerParameters(
+        command=SOMA[0], args=[*SOMA[1:], "mcp"], env=environment(home, **settings), cwd=ROOT
+    )
     with log.open("w") as errors, start_blocking_portal() as portal:
         transport = stdio_client(server, errlog=errors)
         with portal.wrap_async_context_manager(Client(transport, mode=mode)) as client:
@@ -174,12 +179,16 @@ class Server:
         self._last_id += 1
         return self.ask_line(self.request(method, json.dumps(params), self._last_id), self._last_id)
 
-    def ask_line(self, line: str | bytes, expected: int | None) -> dict[str, Any]:
+    def ask_line(self, line: str | bytes, expected: int | None, seconds: float = SECONDS) -> dict[str, Any]:
         """The message that answers a line, by its id (None: the next message without one)."""
         self.send(line)
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         while True:
-            message: dict[str, Any] = json.loads(self._answers.get(timeout=max(0.01, deadline - time.monotonic())))
+            try:
+                answer = self._answers.get(timeout=max(0.01, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no answer within {seconds} s to {line[:100]!r}") from None
+            message: dict[str, Any] = json.loads(answer)
             if "method" not in message and message.get("id") == expected:
                 return message
 
@@ -217,10 +226,8 @@ class Server:
         self.process.wait(SECONDS)
         self._reader.join(SECONDS)
         self._stdout.close()
-        try:
+        with suppress(BrokenPipeError):
             self._stdin.close()
-        except BrokenPipeError:
-            pass
 
     def until_silent(self) -> list[bytes]:
         """All lines that the server printed, when its standard output has ended."""
@@ -239,11 +246,11 @@ class Server:
 
 
 @contextmanager
-def server(home: Path, **settings: str) -> Iterator[Server]:
+def server(home: Path, command: Sequence[str] = (*SOMA, "mcp"), **settings: str) -> Iterator[Server]:
     """A stdio server whose wire is in the test's hands; its standard error goes to ``HOME.err``."""
     with home.with_name(f"{home.name}.err").open("ab") as errors:
         process = subprocess.Popen(
-            [*SOMA, "mcp"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -299,6 +306,21 @@ class Shell:
         """The error that a failing command prints with ``--json``."""
         error: dict[str, Any] = json.loads(self.complaint(*args, "--json", **options))["error"]
         return error
+
+    def refusal_here(self, *args: str | bytes, stdin: str = "") -> dict[str, Any]:
+        """The same by running the command in this process, which takes milliseconds: for tables of bad input."""
+        done = CliRunner().invoke(
+            soma, [*_arguments(args), "--json"], input=stdin, env=environment(self.home, **self.settings)
+        )
+        assert done.exit_code == 1, (done.exception, done.output)
+        assert done.stdout == ""
+        error: dict[str, Any] = json.loads(done.stderr)["error"]
+        return error
+
+
+def _arguments(args: Sequence[str | bytes]) -> list[str]:
+    """Arguments as Python gives them to a program."""
+    return [os.fsdecode(arg) for arg in args]
 
 
 def text_of(result: CallToolResult) -> str:

@@ -50,7 +50,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "an infinite coordinate": ({"coordinate": "1e999,0"}, "coordinate", "finite", "bad_coordinate"),
     "a coordinate of nine numbers": ({"coordinate": "1,2,3,4,5,6,7,8,9"}, "coordinate", "1 to 8", "bad_coordinate"),
 }
-NUL = {
+NUL: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "NUL in the text": ({"text": "a\0b"}, "text", "U+0000", "invalid_input"),
     "NUL in a tag": ({"tags": ["a\0"]}, "tags[0]", "U+0000", "invalid_input"),
     "NUL in a payload": ({"payload": {"a": ["\0"]}}, "payload", "U+0000", "invalid_input"),
@@ -188,16 +188,16 @@ def test_every_tool_names_the_argument_that_is_wrong(
     "arguments",
     [
         {"text": "The limit itself: " + "x" * (65_536 - 18)},
-        {"text": "t", "tags": [f"t{n}" for n in range(64)]},
-        {"text": "t", "payload": nested(32)},
-        {"text": "t", "importance": 0},
-        {"text": "t", "importance": 1},
-        {"text": "t", "coordinate": "1,2,3,4,5,6,7,8"},
-        {"text": "t", "coordinate": "-1e-7"},
-        {"text": "t", "occurred_at": "0001-01-01"},
-        {"text": "t", "occurred_at": "9999-12-31T23:59:59Z"},
-        {"text": "t", "thread": "t" * 256},
-        {"text": "a\u200bb \u202e\x07 \ufeff\uffff 👩‍👩‍👧"},
+        {"text": "thimble", "tags": [f"t{n}" for n in range(64)]},
+        {"text": "thimble", "payload": nested(32)},
+        {"text": "thimble", "importance": 0},
+        {"text": "thimble", "importance": 1},
+        {"text": "thimble", "coordinate": "1,2,3,4,5,6,7,8"},
+        {"text": "thimble", "coordinate": "-1e-7"},
+        {"text": "thimble", "occurred_at": "0001-01-01"},
+        {"text": "thimble", "occurred_at": "9999-12-31T23:59:59Z"},
+        {"text": "thimble", "thread": "t" * 256},
+        {"text": "thimble a\u200bb \u202e\x07 \ufeff\uffff 👩‍👩‍👧"},
     ],
     ids=lambda value: json.dumps(value)[:40],
 )
@@ -276,7 +276,9 @@ def test_nul_is_answered_with_the_field_that_holds_it(wire: Server) -> None:
 def test_a_payload_that_nests_too_deep_is_answered_however_deep_it_is(wire: Server, depth: int) -> None:
     payload = '{"a":' * depth + "1" + "}" * depth
 
-    line = wire.request("tools/call", f'{{"name":"store","arguments":{{"text":"x","payload":{payload}}}}}', 7_000 + depth)
+    line = wire.request(
+        "tools/call", f'{{"name":"store","arguments":{{"text":"x","payload":{payload}}}}}', 7_000 + depth
+    )
     if depth > 500:  # more than a parser bears: refused as a message, if need be
         wire.send(line)
         wire.ok("status", {})
@@ -289,9 +291,11 @@ def test_a_payload_that_nests_too_deep_is_answered_however_deep_it_is(wire: Serv
 
 
 @pytest.mark.parametrize(
-    "line", ["this is no JSON", "{", '{"jsonrpc":"2.0","id":1,', "\x00", '{"a":NaN', b"\xff\xfe\x00"], ids=repr
+    "line",
+    ["this is no JSON", "{", '{"jsonrpc":"2.0","id":1,', "\x00", '{"a":NaN', "[" * 100_000],
+    ids=lambda line: line[:30],
 )
-def test_a_line_that_is_no_json_is_answered_with_a_parse_error(wire: Server, line: str | bytes) -> None:
+def test_a_line_that_is_no_json_is_answered_with_a_parse_error(wire: Server, line: str) -> None:
     answer = wire.ask_line(line, None)
 
     assert answer["error"]["code"] == -32700
@@ -314,14 +318,20 @@ def test_json_that_is_no_message_does_not_stop_the_server(wire: Server, line: st
     assert wire.ok("status", {})
 
 
-def test_bytes_that_are_no_utf8_within_a_text_are_refused_naming_the_field(wire: Server) -> None:
+def test_lines_that_are_no_utf8_are_answered_and_the_server_stays(home: Path) -> None:
     params = b'{"name":"store","arguments":{"text":"caf\xe9"}}'
     line = b'{"jsonrpc":"2.0","id":9001,"method":"tools/call","params":' + params + b"}"
+    with server(home) as wire:
+        wire.handshake()
+        refused = wire.ask_line(line, 9001, seconds=5)
+        noise = wire.ask_line(b"\xff\xfe\x00", None, seconds=5)
+        status = wire.ok("status", {})
 
-    error = error_of(wire.ask_line(line, 9001)["result"])
-
+    error = error_of(refused["result"])
     assert error["code"] == "invalid_input"
     assert error["fields"] == ["text"]
+    assert noise["error"]["code"] == -32700
+    assert status["counts"]["live"] == 0
 
 
 def test_an_unknown_tool_and_an_unknown_method_are_answered(wire: Server) -> None:
@@ -345,7 +355,7 @@ def test_the_command_line_refuses_it_naming_field_and_limit(bad_shell: Shell, wh
     memory, field, part, code = BAD[what]
     text = memory.get("text", "fine")
 
-    error = bad_shell.refusal("store", "-", *flags(memory), stdin=text)
+    error = bad_shell.refusal_here("store", "-", *flags(memory), stdin=text)
 
     check(error, field, part, code)
     assert not bad_shell.home.exists()
@@ -375,13 +385,19 @@ def test_the_command_line_refuses_it_naming_field_and_limit(bad_shell: Shell, wh
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_command_names_what_is_wrong_in_one_line(
-    home: Path, args: list[str | bytes], field: str, code: str
-) -> None:
-    error = Shell(home).refusal(*args)
+def test_a_command_names_what_is_wrong_in_one_line(home: Path, args: list[str | bytes], field: str, code: str) -> None:
+    error = Shell(home).refusal_here(*args)
 
     assert error["code"] == code
     assert error["fields"][0].startswith(field)
+
+
+def test_a_refusal_is_one_line_for_people_and_one_for_programs(shell: Shell) -> None:
+    assert shell.complaint("store", "x", "--type", "dream") == (
+        "soma: invalid_input: type: is 'dream', must be one of episodic, semantic, procedural"
+    )
+    assert shell.refusal("store", "-", "--coordinate", "1,,2", stdin="x")["code"] == "bad_coordinate"
+    assert shell.refusal("store", b"a\xffb")["fields"] == ["text"]
 
 
 def test_standard_input_that_is_no_utf8_is_refused(shell: Shell) -> None:
@@ -404,7 +420,6 @@ def bad_lines() -> list[tuple[str, str, str, str]]:
         *cases,
         (r'{"text":"\ud800"}', "text", "U+D800", "invalid_input"),
         (r'{"text":"x","payload":{"a":"\udfff"}}', "payload", "U+DFFF", "invalid_input"),
-        (r'{"text":"x","\ud800":1}', "\ud800", "unknown field", "invalid_input"),
         ('{"text":"x","bogus":1}', "bogus", "unknown field", "invalid_input"),
         ('{"text":"x","key":"k"}', "key", "unknown field", "invalid_input"),
         ('{"tags":["x"]}', "text", "string", "invalid_input"),
@@ -460,6 +475,16 @@ def test_a_file_is_stored_whole_or_not_at_all_with_atomic(shell: Shell, mixed: P
 def test_a_line_that_is_no_utf8_is_named(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "latin.jsonl"
     file.write_bytes(b'{"text":"fine"}\n{"text":"caf\xe9"}\n')
+
+    done = shell.json("store-bulk", str(file), "--no-wait", status=1)
+
+    assert done["stored"] == 1
+    assert [(found["line"], found["code"]) for found in done["refused"]] == [(2, "invalid_input")]
+
+
+def test_a_field_whose_name_is_a_lone_surrogate_is_refused_for_programs_too(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "surrogate.jsonl"
+    file.write_text('{"text":"fine"}\n{"text":"x","\\ud800":1}\n')
 
     done = shell.json("store-bulk", str(file), "--no-wait", status=1)
 

@@ -420,7 +420,9 @@ def test_forgetting_by_filter_takes_exactly_what_matches(
     rows = [("1", "a", ["red"], "Pia", 1), ("2", "a", [], "Ole", 2), ("3", "b", ["red", "big"], "Ole", 3),
             ("4", "b", ["big"], "Cy", 4)]  # fmt: skip
     for name, thread, tags, speaker, day in rows:
-        client.ok("store", text=f"Heron {name}", thread=thread, tags=tags, speaker=speaker, occurred_at=f"2025-01-0{day}")
+        client.ok(
+            "store", text=f"Heron {name}", thread=thread, tags=tags, speaker=speaker, occurred_at=f"2025-01-0{day}"
+        )
 
     receipt = client.ok("forget", **wanted)
 

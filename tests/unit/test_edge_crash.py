@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from soma_core.adapters.qdrant.edge import EdgeIndex
 from soma_core.domain.query import Filter
 from soma_core.ports.index import Checkpoint, IndexQuery
-from tests.contract.index import DIMENSIONS, NAMESPACE, dense, held, lexical, unit
+from tests.contract.index import DIMENSIONS, NAMESPACE, dense, held, lexical, memory, point, unit
 
 ROOT = Path(__file__).parents[2]
 WRITER = """
@@ -80,4 +81,25 @@ def test_points_can_be_changed_after_a_kill_9(tmp_path: Path) -> None:
     index.close()
     index = opened(tmp_path)
     assert lexical(index, "kafka") == []
+    index.close()
+
+
+def test_a_power_cut_takes_the_index_back_to_its_last_flush(tmp_path: Path) -> None:
+    live, cut = tmp_path / "live", tmp_path / "cut"
+    index = opened(live)
+    index.put(NAMESPACE, [point(n, "kafka") for n in range(1, 1_001)])
+    index.flush(NAMESPACE, Checkpoint(1_000, 1_000))
+    shutil.copytree(live, cut)
+    index.put(NAMESPACE, [point(n, "kafka") for n in range(1_001, 1_101)])
+    index.remove(NAMESPACE, memory(1), 2)
+    index.close()
+    index = opened(cut)
+    assert index.checkpoint(NAMESPACE) == Checkpoint(1_000, 1_000)
+    assert list(index.rebuilt()) == []
+    assert len(held(index)) == 1_000
+    index.put(NAMESPACE, [point(n, "kafka") for n in range(1_001, 1_101)])
+    index.put(NAMESPACE, [point(2, "postgres")])
+    index.remove(NAMESPACE, memory(1), 2)
+    assert len(held(index)) == 1_099
+    assert lexical(index, "postgres") == [2]
     index.close()

@@ -83,3 +83,20 @@ def test_a_failure_inside_gives_the_turn_back() -> None:
         raise ZeroDivisionError
     with turns.write():
         pass
+
+
+def test_one_who_gives_up_waiting_leaves_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    turns = Turns()
+    with turns.write(), monkeypatch.context() as patch:
+        patch.setattr(turns._changed, "wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            turns.query().__enter__()
+    with monkeypatch.context() as patch:
+        patch.setattr(turns._changed, "wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            turns.query().__enter__()
+    with turns.query():
+        pass

@@ -12,6 +12,8 @@ import pytest
 from embeddings.batching import BatchingEmbedder
 from soma_core.ports.embedder import Vector
 
+EVERY = 1_000_000
+
 
 class Recorder:
     """An inner embedder that records its batches and, once closed, lets a batch end only when it is opened."""
@@ -25,12 +27,12 @@ class Recorder:
         self.batches: list[list[str]] = []
         self.passages: list[Sequence[str]] = []
         self.fails_on: dict[str, BaseException] = {}
-        self._gate = threading.Semaphore(1_000)
+        self._gate = threading.Semaphore(EVERY)
 
     def close(self) -> None:
         self._gate = threading.Semaphore(0)
 
-    def open(self, batches: int = 1_000) -> None:
+    def open(self, batches: int = EVERY) -> None:
         self._gate.release(batches)
 
     def load(self) -> None:
@@ -108,7 +110,7 @@ def test_who_comes_meanwhile_is_taken_together(pool: ThreadPoolExecutor) -> None
     assert [sorted(batch) for batch in inner.batches] == [["1"], ["2", "3", "4", "5"]]
 
 
-def test_a_batch_has_a_largest_size_and_the_oldest_go_first(pool: ThreadPoolExecutor) -> None:
+def test_a_batch_has_a_largest_size(pool: ThreadPoolExecutor) -> None:
     inner = Recorder()
     embedder = BatchingEmbedder(inner, largest=2)
     inner.close()
@@ -117,6 +119,16 @@ def test_a_batch_has_a_largest_size_and_the_oldest_go_first(pool: ThreadPoolExec
     assert results(asked) == [[float(text)] for text in "123456"]
     assert max(map(len, inner.batches)) == 2
     assert len(inner.batches) == 4
+
+
+def test_whoever_has_waited_longest_goes_first(pool: ThreadPoolExecutor) -> None:
+    inner = Recorder()
+    embedder = BatchingEmbedder(inner, largest=1)
+    inner.close()
+    asked = Crowd(pool, embedder, inner).asks(*"123456")
+    inner.open()
+    assert results(asked) == [[float(text)] for text in "123456"]
+    assert inner.batches == [[text] for text in "123456"]
 
 
 def test_as_many_go_through_at_once_as_the_inner_one_serves(pool: ThreadPoolExecutor) -> None:
@@ -160,13 +172,13 @@ def test_a_caller_who_is_told_to_stop_leaves_the_others_their_turn(pool: ThreadP
     _, *asked = Crowd(pool, embedder, inner).asks(*"1234")
     inner.open(1)
     wait_until(lambda: len(inner.batches) == 2)
-    leader = "234".index(inner.batches[1][0])
     inner.open(1)
     wait_until(lambda: len(inner.batches) == 3)
     del inner.fails_on["2"]
     inner.open()
-    assert asked.pop(leader).exception(timeout=10) is stop
-    assert len(results(asked)) == 2
+    errors = [future.exception(timeout=10) for future in asked]
+    assert sorted(error is stop for error in errors) == [False, False, True]
+    assert sorted(error is None for error in errors) == [False, True, True]
 
 
 def test_many_callers_each_get_their_own_vector(pool: ThreadPoolExecutor) -> None:

@@ -29,7 +29,7 @@ def test_a_crew_of_one_and_a_list_of_one_stay_in_their_thread() -> None:
     assert Crew(4).map(lambda _: threading.current_thread(), [1]) == [me]
 
 
-def test_all_calls_together_have_no_more_helpers_than_the_crew() -> None:
+def test_all_calls_together_have_no_more_helpers_than_there_is_room_for() -> None:
     crew, most = Crew(3), 0
 
     def work(_: int) -> None:

@@ -13,7 +13,7 @@ from soma_core.adapters.qdrant import filters
 from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, OLD, SCOPE, WORDS, match, payload, point_id, rank
 from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush_shard, named
 from soma_core.adapters.qdrant.shelf import Shelf
-from soma_core.adapters.qdrant.stamps import Stamp, file_sizes, write_stamp
+from soma_core.adapters.qdrant.stamps import Stamp, list_files, write_stamp
 from soma_core.adapters.qdrant.turns import Turns
 from soma_core.domain.errors import InvalidInput
 from soma_core.ports.embedder import Vector
@@ -53,7 +53,7 @@ class EdgeIndex:
                 self._update(namespace, shard, edge.UpdateOperation.upsert_points(batch))
 
     def retire(self, namespace: str, memory_id: UUID, version: int) -> None:
-        wanted = filters.current_below(memory_id, version)
+        wanted = filters.below(memory_id, version)
         with self._shelf.found(namespace) as shard:
             if shard:
                 self._update(namespace, shard, edge.UpdateOperation.set_payload_by_filter(wanted, {SCOPE: OLD}))
@@ -99,7 +99,7 @@ class EdgeIndex:
             with shard.flushing, engine_failures(f"the index of {named(namespace)} could not be flushed"):
                 with self._turns.write():
                     flush_shard(shard)
-                    files = file_sizes(shard.folder)
+                    files = list_files(shard.folder)
                 write_stamp(shard.folder, shard.stamp, checkpoint, files)
                 shard.checkpoint = checkpoint
 

@@ -25,13 +25,11 @@ def searched(wanted: Filter) -> edge.Filter:
 
 
 def below(memory_id: UUID, version: int) -> edge.Filter:
-    """Every point of the memory's versions below `version`."""
+    """Every point of the memory's versions below `version`.
+
+    Whatever a write may already have changed must not be a condition of it: after a crash it is done again.
+    """
     return edge.Filter(must=[_is(MEMORY, str(memory_id)), _less(VERSION, version)])
-
-
-def current_below(memory_id: UUID, version: int) -> edge.Filter:
-    """Those of them that are still in the current scope."""
-    return edge.Filter(must=[_is(MEMORY, str(memory_id)), _less(VERSION, version), _is(SCOPE, CURRENT)])
 
 
 def _is(field: str, value: str) -> edge.FieldCondition:

@@ -20,7 +20,7 @@ from uuid import uuid5
 import qdrant_edge as edge
 
 from soma_core.adapters.qdrant.points import AT, DENSE, LABELS, MEMORY, SCOPE, WORDS
-from soma_core.adapters.qdrant.stamps import SHARD, Damaged, Stamp, file_sizes, read_stamp, write_stamp
+from soma_core.adapters.qdrant.stamps import SHARD, Damaged, Stamp, list_files, read_stamp, write_stamp
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import ID_SPACE
 from soma_core.ports.index import Checkpoint
@@ -54,7 +54,7 @@ def create_shard(folder: Path, stamp: Stamp, dimensions: int) -> Shard:
     try:
         with engine_failures(f"the index of {named(stamp.namespace)} could not be made"):
             (folder / SHARD).mkdir(parents=True)
-            write_stamp(folder, stamp, Checkpoint(), file_sizes(folder))
+            write_stamp(folder, stamp, Checkpoint(), list_files(folder))
             config = json.dumps(_config(dimensions))
             (folder / SHARD / "edge_config.json").write_text(config, encoding="utf-8")
             engine = edge.EdgeShard.load(str(folder / SHARD))

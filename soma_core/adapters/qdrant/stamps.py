@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,8 +16,13 @@ FORMAT = 1
 STAMP = "checkpoint.json"
 SHARD = "shard"
 SEGMENTS = "segments"
+IDS = "mutable_id_tracker.mappings"
+"""The file that the engine only appends to, and that can kill the process where it is wrong."""
 COMES_AND_GOES = ("tracker_journal.dat", "flags_a.dat", "flags_b.dat")
 """Files that the engine takes away again; all others only grow."""
+
+Files = Mapping[str, Sequence[int]]
+"""By their path inside the folder, the size of each file in bytes; of `IDS` a checksum too."""
 
 
 class Damaged(Exception):
@@ -34,10 +40,10 @@ class Stamp:
     format: int = field(default=FORMAT)
 
 
-def write_stamp(folder: Path, stamp: Stamp, checkpoint: Checkpoint, files: Mapping[str, int]) -> None:
+def write_stamp(folder: Path, stamp: Stamp, checkpoint: Checkpoint, files: Files) -> None:
     """Write the stamp so that it survives a power cut, whole or not at all.
 
-    `files` are the sizes right after the engine's flush: what is written meanwhile may not survive.
+    `files` are as they were right after the engine's flush: what is written meanwhile may not survive.
     """
     entries = {**asdict(stamp), **asdict(checkpoint), "files": dict(files)}
     fresh = folder / f"{STAMP}.new"
@@ -54,7 +60,7 @@ def read_stamp(folder: Path, stamp: Stamp) -> Checkpoint:
     try:
         entries = json.loads((folder / STAMP).read_text(encoding="utf-8"))
         checkpoint = Checkpoint(int(entries["words"]), int(entries["vectors"]))
-        files: Mapping[str, int] = dict(entries["files"])
+        files: Files = dict(entries["files"])
     except FileNotFoundError:
         raise Damaged("has no checkpoint") from None
     except (ValueError, KeyError, TypeError):
@@ -66,21 +72,29 @@ def read_stamp(folder: Path, stamp: Stamp) -> Checkpoint:
     return checkpoint
 
 
-def _check_files(folder: Path, files: Mapping[str, int]) -> None:
+def list_files(folder: Path) -> dict[str, list[int]]:
+    """The files of the index in `folder` that must be there from now on, as they are."""
+    files: dict[str, list[int]] = {}
+    for path in (folder / SHARD / SEGMENTS).rglob("*"):
+        if path.is_file() and path.name not in COMES_AND_GOES:
+            size = path.stat().st_size
+            files[str(path.relative_to(folder))] = [size, _checksum(path, size)] if path.name == IDS else [size]
+    return files
+
+
+def _check_files(folder: Path, files: Files) -> None:
     """The engine takes a missing or shortened file for an empty one and says nothing, so this looks first."""
-    found = file_sizes(folder)
-    for name, size in files.items():
-        if found.get(name, -1) < size:
-            raise Damaged(f"lacks all or part of its file {Path(name).name}")
+    for name, (size, *checksum) in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size < size:
+            raise Damaged(f"lacks all or part of its file {path.name}")
+        if checksum and [_checksum(path, size)] != checksum:
+            raise Damaged(f"holds something else in its file {path.name}")
 
 
-def file_sizes(folder: Path) -> dict[str, int]:
-    """The sizes of the segments' files in bytes, by their path inside `folder`."""
-    return {
-        str(file.relative_to(folder)): file.stat().st_size
-        for file in (folder / SHARD / SEGMENTS).rglob("*")
-        if file.is_file() and file.name not in COMES_AND_GOES
-    }
+def _checksum(path: Path, size: int) -> int:
+    with path.open("rb") as file:
+        return zlib.crc32(file.read(size))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from uuid import UUID
 
 from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, memory, micros, where
 from soma_core.domain.memory import Memory
@@ -33,8 +33,7 @@ def _cursor(last: Memory) -> str:
 
 
 def _parse_cursor(cursor: str) -> tuple[int, bytes]:
-    try:
-        time, key = cursor.split(".")
-        return int(time), UUID(hex=key).bytes
-    except ValueError:
-        raise invalid("cursor", "must be a next_cursor from an earlier page, unchanged") from None
+    found = re.fullmatch(r"(-?[0-9]{1,18})\.([0-9a-f]{32})", cursor)
+    if not found:
+        raise invalid("cursor", "must be a next_cursor from an earlier page, unchanged")
+    return int(found[1]), bytes.fromhex(found[2])

@@ -83,11 +83,16 @@ class Database:
                 retry_after=5,
             )
 
-    def truncate_wal(self) -> bool:
-        """Move the log into the file and empty it; False when a reader still needs it."""
+    def rewrite(self, *, up_to_bytes: int | None) -> bool:
+        """Write the file anew without what was deleted, and empty the log.
+
+        SQLite zeroes what it deletes, but not what it moved between pages before. Writers wait meanwhile (a second
+        for some 100 MB), so a larger file than `up_to_bytes` is left as it is. False when it was not done.
+        """
+        if up_to_bytes is not None and self._path.stat().st_size > up_to_bytes:
+            return False
         with translated(self._path):
-            busy: int = self._commits.outside(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
-        return not busy
+            return self._commits.outside(_rewrite)
 
     def problems(self) -> list[str]:
         """What SQLite's integrity check of the whole file finds."""
@@ -106,6 +111,12 @@ class Database:
         for connection in idle:
             connection.close()
         self._commits.close()
+
+
+def _rewrite(db: sqlite3.Connection) -> bool:
+    db.execute("VACUUM")
+    busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    return not busy
 
 
 def _closed() -> Unavailable:
@@ -195,6 +206,8 @@ def translated(path: Path) -> Iterator[None]:
         if name.startswith("SQLITE_FULL"):
             message = f"the disk of {path.parent} is full; nothing was stored: make room"
             raise Unavailable(message, retry_after=5) from error
+        if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+            raise _closed() from error
         if isinstance(error, sqlite3.OperationalError):
             raise Unavailable(f"the record store {path} cannot be used: {error}", retry_after=5) from error
         raise

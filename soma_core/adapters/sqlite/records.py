@@ -23,6 +23,9 @@ from soma_core.domain.validation import invalid
 from soma_core.ports.clock import Clock, system_clock
 from soma_core.ports.records import Counts, Head, Request, Versioned
 
+ERASE_DUE = "erase due"
+ERASE_AT_ONCE_BYTES = 32 << 20
+"""A purge rewrites a file up to this size before it is answered (some 0.2 s)."""
 LISTED_IDS = 1_000
 """A receipt names at most this many ids; its count is always whole."""
 
@@ -60,6 +63,8 @@ class SqliteRecordStore:
                     purge_one(db, namespace, memory_id, now=now)
                 else:
                     forget_one(db, namespace, memory_id, now=now, reason=reason)
+            if purge and ids:
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, 'yes')", (ERASE_DUE,))
             listed = [str(key) for key in ids[:LISTED_IDS]]
             _remember(db, namespace, request, (listed, len(ids), missing), now)
             return Forgotten(ids[:LISTED_IDS], len(ids), missing)
@@ -71,8 +76,13 @@ class SqliteRecordStore:
             ids, missing = _selected(db, namespace, selection, purge)
         return Forgotten(ids[:LISTED_IDS], len(ids), missing)
 
-    def erase(self) -> bool:
-        return self._database.truncate_wal()
+    def erase(self, *, at_once: bool) -> bool:
+        if self._meta(ERASE_DUE) is None:
+            return True
+        if not self._database.rewrite(up_to_bytes=ERASE_AT_ONCE_BYTES if at_once else None):
+            return False
+        self._database.write(lambda db: db.execute("DELETE FROM meta WHERE key = ?", (ERASE_DUE,)), reserve=False)
+        return True
 
     def find(self, namespace: str, ids: Sequence[str]) -> dict[str, UUID]:
         found: dict[str, UUID] = {}

@@ -1,0 +1,41 @@
+"""An index that is lost while its process goes on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from soma_core.adapters.qdrant.edge import EdgeIndex
+from soma_core.adapters.sqlite.records import SqliteRecordStore
+from soma_core.domain.memory import NewMemory, Scope
+from soma_core.domain.query import RecallQuery
+from soma_core.engine import Soma
+from tests.support.embedder import DIMENSIONS, HashEmbedder
+
+
+def test_an_index_lost_while_it_was_closed_for_others_is_answered_for_and_rebuilt(tmp_path: Path) -> None:
+    records = SqliteRecordStore(tmp_path / "records.db", reserve_bytes=0)
+    index = EdgeIndex(
+        tmp_path / "index",
+        store_id=records.store_id,
+        model_id=HashEmbedder.model_id,
+        dimensions=DIMENSIONS,
+        max_open=1,
+    )
+    soma = Soma(records, records.log(), index, HashEmbedder(), version="0")
+    a, b = Scope("a"), Scope("b")
+    soma.store(a, NewMemory.parse("zebra"))
+    soma.index(a)
+    (folder,) = (path for path in (tmp_path / "index").iterdir() if path.is_dir())
+    soma.store(b, NewMemory.parse("other"))
+    soma.index(b)
+    assert not index.is_open("a")
+    shutil.rmtree(folder)
+    try:
+        answer = soma.recall(a, RecallQuery("zebra"))
+        assert [hit.memory.text for hit in answer.hits] == ["zebra"] or answer.degraded
+        soma.index(a)
+        assert [hit.memory.text for hit in soma.recall(a, RecallQuery("zebra")).hits] == ["zebra"]
+        assert soma.inspect(a).is_clean
+    finally:
+        soma.close()

@@ -1,0 +1,326 @@
+"""Recall: what it answers when a part is missing or moves under it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from soma_core.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
+from soma_core.domain.memory import NewMemory, Scope, short_id
+from soma_core.domain.query import QUERY_WORDS, Filter, RecallQuery
+from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with opened(tmp_path) as engine:
+        yield engine
+
+
+def once(work: Callable[[], object]) -> Callable[[], None]:
+    left = [work]
+
+    def call() -> None:
+        if left:
+            left.pop()()
+
+    return call
+
+
+def unavailable() -> None:
+    raise Unavailable("it is gone")
+
+
+@pytest.mark.parametrize("indexed", ["not", "words", "vectors"])
+def test_a_memory_is_found_however_far_it_is_indexed(engine: Engine, indexed: str) -> None:
+    engine.index.opened = indexed != "not"
+    engine.store("zebra crossing")
+    engine.store("something else")
+    if indexed == "vectors":
+        engine.soma.index(SCOPE)
+    answer = engine.recall("zebra")
+    assert answer.hits[0].memory.text == "zebra crossing"
+    assert answer.degraded == []
+    assert answer.hits[0].parts.total == answer.hits[0].parts.dense + answer.hits[0].parts.lexical
+
+
+def test_with_the_model_not_ready_the_answer_is_by_words_and_says_dense(engine: Engine) -> None:
+    engine.store("zebra")
+    engine.embedder.ready = False
+    answer = engine.recall("zebra")
+    assert [hit.memory.text for hit in answer.hits] == ["zebra"]
+    assert any(part.startswith("dense") for part in answer.degraded)
+    assert engine.index.searches[-1].vector is None
+
+
+def test_a_question_of_too_many_words_is_cut_and_says_so(engine: Engine) -> None:
+    engine.store("zebra")
+    answer = engine.recall("zebra " + "x " * QUERY_WORDS)
+    assert [hit.memory.text for hit in answer.hits] == ["zebra"]
+    assert len(engine.index.searches[-1].words.split()) == QUERY_WORDS
+    assert any(part.startswith("query") for part in answer.degraded)
+    assert engine.recall("x " * QUERY_WORDS).degraded == []
+
+
+def test_index_unavailable_recall_answers_from_pending_and_says_so(engine: Engine) -> None:
+    engine.index.opened = False
+    engine.store("zebra")
+    engine.index.before["search"] = unavailable
+    answer = engine.recall("zebra")
+    assert [hit.memory.text for hit in answer.hits] == ["zebra"]
+    assert answer.degraded == ["index: it is gone"]
+
+
+def test_an_index_that_cannot_even_be_opened_is_said_not_raised(engine: Engine) -> None:
+    engine.index.opened = False
+    engine.store("zebra")
+    engine.restart()
+    engine.index.broken = True
+    answer = engine.recall("zebra")
+    assert any(part.startswith("index") for part in answer.degraded)
+
+
+def test_status_answers_when_the_index_cannot_be_opened(engine: Engine) -> None:
+    engine.index.opened = False
+    engine.store("zebra")
+    engine.restart()
+    engine.index.broken = True
+    assert engine.soma.status(SCOPE).live == 1
+
+
+def test_a_forget_during_a_recall_is_not_answered(engine: Engine) -> None:
+    receipt = engine.store("zebra")
+    engine.index.after["search"] = once(lambda: engine.forget(receipt))
+    assert engine.texts("zebra") == []
+
+
+def test_a_revise_during_a_recall_gives_one_version_of_the_memory(engine: Engine) -> None:
+    engine.store("zebra old", coordinate="1")
+    engine.soma.index(SCOPE)
+    engine.index.after["search"] = once(lambda: engine.store("zebra new", coordinate="1"))
+    assert engine.texts("zebra") == ["zebra new"]
+
+
+def test_a_revise_just_before_the_search_of_a_recall_gives_one_version(engine: Engine) -> None:
+    engine.store("zebra old", coordinate="1")
+    engine.soma.index(SCOPE)
+    engine.index.before["search"] = once(lambda: engine.store("zebra new", coordinate="1"))
+    assert engine.texts("zebra") == ["zebra new"]
+
+
+def test_begin_anew_during_a_recall_loses_nothing(engine: Engine) -> None:
+    engine.store("zebra")
+    engine.soma.index(SCOPE)
+    engine.index.before["search"] = once(lambda: engine.soma.indexing.begin_anew(NAMESPACE))
+    assert engine.texts("zebra") == ["zebra"]
+
+
+def test_stale_points_of_the_index_are_never_answered(engine: Engine) -> None:
+    gone, stays = engine.store("zebra gone"), engine.store("zebra old", coordinate="1")
+    engine.soma.index(SCOPE)
+    before = dict(engine.index.kept[NAMESPACE])
+    engine.forget(gone)
+    engine.store("zebra new", coordinate="1")
+    engine.index.kept[NAMESPACE].update(before)
+    assert stays.version == 1
+    assert engine.texts("zebra") == ["zebra new"]
+
+
+def test_refill_an_arm_full_of_passages_of_one_memory_still_gives_distinct_memories(engine: Engine) -> None:
+    engine.store("zebra. " * 9_000)
+    passages = len(engine.points)
+    for n in range(120):
+        engine.store(f"zebra {n}")
+    engine.soma.index(SCOPE)
+    assert passages >= 50
+    answer = engine.recall("zebra", limit=100, max_tokens=100_000)
+    assert len({hit.memory.id for hit in answer.hits}) + answer.omitted == 100
+    assert answer.degraded == []
+
+
+def test_refill_asks_again_for_more_and_says_when_it_gives_up(engine: Engine) -> None:
+    receipt = engine.store("zebra")
+    engine.store("zebra too")
+    (point,) = (p for p in engine.points if p.memory_id == receipt.id)
+    engine.soma.index(SCOPE)
+    engine.index.put(NAMESPACE, [replace(point, passage=n) for n in range(150)])
+    answer = engine.recall("zebra")
+    assert [query.limit for query in engine.index.searches] == [100, 200]
+    assert answer.degraded == []
+    assert len(answer.hits) == 2
+    engine.index.put(NAMESPACE, [replace(point, passage=n) for n in range(900)])
+    answer = engine.recall("zebra")
+    assert any(part.startswith("candidates") for part in answer.degraded)
+
+
+def test_more_than_a_thousand_pending_is_said(engine: Engine) -> None:
+    engine.index.opened = False
+    memories = [NewMemory.parse(f"zebra{n}") for n in range(1_003)]
+    engine.soma.store_many(SCOPE, memories)
+    answer = engine.recall("zebra1002 zebra1")
+    assert [hit.memory.text for hit in answer.hits] == ["zebra1002"]
+    assert answer.degraded == ["words: 3 memories are not searchable yet"]
+    engine.soma.index(SCOPE)
+    assert set(engine.texts("zebra1002 zebra1")[:2]) == {"zebra1002", "zebra1"}
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_equal_scores_give_the_same_order_every_time_the_newest_first(engine: Engine, indexed: bool) -> None:
+    engine.index.opened = indexed
+    ids = [engine.store("zebra").id for _ in range(20)]
+    answers = [[hit.memory.id for hit in engine.recall("zebra", limit=20).hits] for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2] == sorted(ids, reverse=True)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        ({"types": ["semantic"]}, "b"), ({"tags": ["x", "y"]}, "b"), ({"thread": "t"}, "a"), ({"speaker": "Ana"}, "a"),
+        ({"since": "2026-01-02"}, "b"), ({"until": "2026-01-01"}, "a"), ({"before": "2026-01-01"}, ""), ({}, "ab"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_filter_holds_for_what_is_indexed_and_what_is_pending(
+    engine: Engine, filter: dict[str, object], expected: str, indexed: bool
+) -> None:
+    engine.index.opened = indexed
+    engine.store("zebra a", tags=["x"], thread="t", speaker="Ana", occurred_at="2026-01-01")
+    engine.store("zebra b", tags=["y", "x"], type="semantic", occurred_at="2026-01-02")
+    found = engine.texts("zebra", filter=Filter.parse(**filter))
+    assert sorted(text[-1] for text in found) == list(expected)
+
+
+def test_an_answer_in_time_order_is_of_the_best_by_score(engine: Engine) -> None:
+    for day in (3, 1, 2):
+        engine.store(f"zebra zebra{day}", occurred_at=f"2026-01-0{day}")
+    assert engine.texts("zebra", order="time") == ["zebra zebra1", "zebra zebra2", "zebra zebra3"]
+
+
+def test_what_does_not_fit_into_the_budget_is_counted(engine: Engine) -> None:
+    for n in range(5):
+        engine.store(f"zebra {n} " + "word " * 20)
+    answer = engine.recall("zebra", max_tokens=60)
+    assert (len(answer.hits), answer.omitted) == (2, 3)
+    assert answer.tokens <= 60
+
+
+def test_a_memory_of_another_namespace_is_never_recalled(engine: Engine) -> None:
+    engine.store("zebra")
+    assert engine.soma.recall(Scope("other"), RecallQuery("zebra")).hits == []
+
+
+def test_a_question_without_words_is_no_error(engine: Engine) -> None:
+    engine.store("zebra")
+    engine.embedder.ready = False
+    assert engine.texts("?!") == []
+
+
+# Storing and forgetting.
+
+
+def test_a_text_that_is_there_already_is_named_instead_of_stored_again(engine: Engine) -> None:
+    first = engine.store("Ana likes  Tea")
+    engine.soma.index(SCOPE)
+    again = engine.soma.store(SCOPE, NewMemory.parse("ana likes tea"), check=True)
+    assert (again.id, again.version, again.status) == (first.id, 1, "duplicate")
+    assert engine.soma.status(SCOPE).live == 1
+
+
+def test_a_checked_text_that_was_stored_a_moment_ago_is_a_duplicate_too(engine: Engine) -> None:
+    first = engine.store("Ana likes tea")
+    again = engine.soma.store(SCOPE, NewMemory.parse("Ana likes tea"), check=True)
+    assert (again.id, again.status) == (first.id, "duplicate")
+
+
+def test_a_resent_checked_store_gets_its_first_receipt(engine: Engine) -> None:
+    scope = Scope(NAMESPACE, request_id="key")
+    first = engine.soma.store(scope, NewMemory.parse("tea"), check=True)
+    engine.soma.index(SCOPE)
+    again = engine.soma.store(scope, NewMemory.parse("tea"), check=True)
+    assert (again.id, again.version, again.status) == (first.id, 1, "created")
+    with pytest.raises(Conflict):
+        engine.soma.store(scope, NewMemory.parse("coffee"), check=True)
+
+
+def test_storing_nothing_is_no_request(engine: Engine) -> None:
+    assert engine.soma.store_many(SCOPE, []) == []
+
+
+def test_forget_needs_either_ids_or_a_filter(engine: Engine) -> None:
+    receipt = engine.store("tea")
+    for ids, wanted in (([], Filter()), ([str(receipt.id)], Filter(thread="t"))):
+        with pytest.raises(InvalidInput, match="either ids or a filter"):
+            engine.soma.forget(SCOPE, ids, wanted)
+
+
+def test_forget_names_the_unknown_and_raises_only_when_all_are(engine: Engine) -> None:
+    receipt = engine.store("tea")
+    with pytest.raises(NotFound, match="000000000000"):
+        engine.soma.forget(SCOPE, ["000000000000"])
+    done = engine.soma.forget(SCOPE, ["000000000000", short_id(receipt.id)])
+    assert (list(done.ids), list(done.not_found), done.index) == ([receipt.id], ["000000000000"], "removed")
+    assert engine.points == []
+
+
+def test_a_dry_run_forgets_nothing(engine: Engine) -> None:
+    receipt = engine.store("tea")
+    plan = engine.soma.forget(SCOPE, [str(receipt.id)], purge=True, dry_run=True)
+    assert (plan.count, plan.dry_run, plan.records, plan.index) == (1, True, "untouched", "untouched")
+    assert engine.texts("tea") == ["tea"]
+
+
+def test_a_resent_forget_gets_its_first_receipt(engine: Engine) -> None:
+    receipt = engine.store("tea", coordinate="1")
+    scope = Scope(NAMESPACE, request_id="key")
+    first = engine.soma.forget(scope, [str(receipt.id)])
+    engine.store("coffee", coordinate="1")
+    assert engine.soma.forget(scope, [str(receipt.id)]) == first
+    assert engine.texts("coffee") == ["coffee"]
+
+
+def test_a_purge_whose_erasure_fails_has_still_purged_and_says_pending(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = engine.store("tea")
+
+    def fails(*, at_once: bool) -> bool:
+        raise Unavailable("busy")
+
+    monkeypatch.setattr(engine.records, "erase", fails)
+    done = engine.soma.forget(SCOPE, [str(receipt.id)], purge=True)
+    assert (done.count, done.records) == (1, "purge pending")
+
+
+def test_a_forget_that_waits_for_the_indexer_is_out_of_reach_already(engine: Engine) -> None:
+    receipt = engine.store("tea")
+    engine.soma.index(SCOPE)
+    engine.index.opened = False
+    done = engine.soma.forget(SCOPE, [str(receipt.id)])
+    assert done.index == "pending"
+    assert engine.texts("tea") == []
+    with pytest.raises(NotFound):
+        engine.soma.get(SCOPE, [str(receipt.id)])
+
+
+def test_get_gives_what_was_asked_for_in_that_order(engine: Engine) -> None:
+    a, b = engine.store("a"), engine.store("b")
+    found = engine.soma.get(SCOPE, [short_id(b.id), str(a.id)])
+    assert [memory.text for memory in found] == ["b", "a"]
+    engine.forget(a)
+    with pytest.raises(NotFound, match=str(a.id)):
+        engine.soma.get(SCOPE, [str(a.id), str(b.id)])
+
+
+def test_housekeeping_drops_old_request_ids_after_seven_days(engine: Engine) -> None:
+    scope = Scope(NAMESPACE, request_id="key")
+    first = engine.soma.store(scope, NewMemory.parse("tea"))
+    engine.clock.advance(days=6)
+    engine.soma.housekeep()
+    assert engine.soma.store(scope, NewMemory.parse("tea")).id == first.id
+    engine.clock.advance(days=2)
+    engine.soma.housekeep()
+    assert engine.soma.store(scope, NewMemory.parse("tea")).id != first.id

@@ -1,0 +1,95 @@
+"""Frames on the socket."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from soma_core.domain.errors import SomaError
+from soma_core.domain.memory import NewMemory, Scope
+from soma_core.engine import Soma
+from soma_mcp.sharing import wire
+from soma_mcp.sharing.wire import ConnectionLost, method, receive, send
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    a, b = socket.socketpair()
+    with a, b:
+        yield a, b
+
+
+def test_frames_arrive_one_by_one_as_they_were_sent(pair: Pair) -> None:
+    a, b = pair
+    for kind, body in ((b"H", b"{}"), (b"C", b""), (b"R", b"\x00\xff")):
+        send(a, kind, body)
+    assert [receive(b) for _ in range(3)] == [(b"H", b"{}"), (b"C", b""), (b"R", b"\x00\xff")]
+
+
+def test_a_large_frame_arrives_whole(pair: Pair) -> None:
+    a, b = pair
+    body = bytes(range(256)) * 20_000
+    sender = threading.Thread(target=send, args=(a, b"R", body))
+    sender.start()
+    assert receive(b) == (b"R", body)
+    sender.join()
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\x00\x00", struct.pack(">I", 5) + b"R12"], ids=["nothing", "half a length", "half a body"]
+)
+def test_a_connection_that_ends_early_is_lost(pair: Pair, sent: bytes) -> None:
+    a, b = pair
+    a.sendall(sent)
+    a.close()
+    with pytest.raises(ConnectionLost):
+        receive(b)
+
+
+@pytest.mark.parametrize("length", [0, wire.MAX_FRAME + 1, 0xFFFFFFFF])
+def test_a_length_that_is_no_frame_is_refused_before_anything_is_read(pair: Pair, length: int) -> None:
+    a, b = pair
+    a.sendall(struct.pack(">I", length))
+    with pytest.raises(ConnectionLost, match="does not speak this protocol"):
+        receive(b)
+
+
+def test_an_http_request_is_refused(pair: Pair) -> None:
+    a, b = pair
+    a.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(ConnectionLost):
+        receive(b)
+
+
+def test_sending_to_nobody_is_a_lost_connection(pair: Pair) -> None:
+    a, b = pair
+    b.close()
+    with pytest.raises(ConnectionLost):
+        send(a, b"R", b"x")
+
+
+def test_an_unknown_method_is_refused_and_private_ones_are_unknown() -> None:
+    for name in ("nothing", "close", "housekeep", "__init__", "records"):
+        with pytest.raises(SomaError, match=name):
+            method(name)
+
+
+@pytest.mark.parametrize("name", wire.SHARED_METHODS)
+def test_every_shared_method_has_a_description_with_all_of_its_parameters(name: str) -> None:
+    given = [p for p in inspect.signature(getattr(Soma, name)).parameters if p not in ("self", "progress")]
+    assert list(method(name).parameters) == given
+    assert method(name).reports_progress == ("progress" in inspect.signature(getattr(Soma, name)).parameters)
+
+
+def test_positional_and_named_arguments_are_the_same_call() -> None:
+    scope, memory = Scope("n"), NewMemory.parse("x")
+    by_place = method("store").encode((scope, memory, True), {})
+    by_name = method("store").encode((), {"scope": scope, "memory": memory, "check": True})
+    assert by_place == by_name
