@@ -31,12 +31,13 @@ demo: $(BASE) ## store a diary in a fresh memory over MCP, and ask it a dozen qu
 test: $(DEV) ## run the tests; ARGS="-k recall" goes to pytest
 	$(BIN)/pytest $(ARGS)
 
-check: $(DEV) ## style, types, who imports whom, and that the pins fit pyproject.toml
+check: $(DEV) ## style, types, who imports whom, and that pins and pages fit what they are made from
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.check_requirements
+	$(BIN)/python -m scripts.settings_doc --check
 
 bench: $(DEV) ## measure speed and memory against controls; prints one JSON document
 	@$(BIN)/python -m scripts.bench $(ARGS)

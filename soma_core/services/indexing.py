@@ -125,6 +125,10 @@ class Indexing:
         words = self._events.lag(namespace, progress.words)
         return words, self._events.lag(namespace, progress.vectors)
 
+    def usable(self, namespace: str) -> bool:
+        """Whether the index can be used without writing to a disk that is below its reserve: opening writes."""
+        return self._index.is_open(namespace) or self._has_room()
+
     def level(self, namespace: str) -> Indexed:
         """What the index has of everything that was recorded in the namespace."""
         words, vectors = self.backlog(namespace)
@@ -136,7 +140,7 @@ class Indexing:
         if (notice := self._notices.get(namespace)) and any(self.backlog(namespace)):
             found.append(notice)
         if not self._entry(namespace).known:
-            found.append(f"the index of {namespace!r} cannot be opened")
+            found.append(f"the index of {namespace!r} is not open")
         if failed := self._entry(namespace).failed:
             found.append(f"{failed} passages could not be embedded and are found by their words only")
         if not self._has_room():
@@ -254,6 +258,7 @@ class Indexing:
         progress = self._entry(namespace)
         if not progress.known:
             with progress.lock:
+                self._check_room(namespace)
                 found = self._index.checkpoint(namespace)
                 if not progress.known:
                     progress.stand_at(found)
@@ -272,6 +277,11 @@ class Indexing:
         if found == Checkpoint() and namespace not in self._notices and self._records.was_indexed(namespace):
             self._notices[namespace] = f"the index of {namespace!r} is gone: it is rebuilt from the records"
             log.warning("%s", self._notices[namespace])
+
+    def _check_room(self, namespace: str) -> None:
+        """Writing a memory-mapped index on a full disk kills the process."""
+        if not self._has_room():
+            raise Unavailable(f"the disk is below its reserve: the index of {namespace!r} waits for room")
 
     def _notice_losses(self) -> None:
         """When an index lost files and started empty, ask all anew how far they are."""
@@ -305,6 +315,7 @@ class Indexing:
         points = [point for item in items for point in _points(item)]
         if embed:
             points = self._embedded(points, progress)
+        self._check_room(namespace)
         self._index.put(namespace, points)
         progress.unflushed += len(points)
         for item in items:

@@ -55,6 +55,8 @@ class Recalling:
         lexical = {**spread(gathered.lexical), **self._overlaps(namespace, words, fresh, query.filter)}
         if waiting.unlisted:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
+        if vector is not None and (behind := self._indexing.backlog(namespace)[1]):
+            degraded.append(f"vectors: {behind} memories are found by their words only so far")
         parts = fuse(spread(gathered.dense), lexical)
         hits = self._read(namespace, ranked(parts, query.limit), parts)
         packed, tokens = pack(hits, query.max_tokens)
@@ -88,6 +90,9 @@ class Recalling:
 
     def _gather(self, namespace: str, query: IndexQuery, degraded: list[str]) -> _Gathered:
         """Search until each arm has enough distinct memories that the records confirm, or has no more."""
+        if not self._indexing.usable(namespace):
+            degraded.append("index: the disk is below its reserve, only the newest memories are searched, by words")
+            return _Gathered()
         for attempt in range(REFILLS + 1):
             limit = CANDIDATES << attempt
             try:

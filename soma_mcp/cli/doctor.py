@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -12,11 +11,10 @@ import click
 from embeddings.resolve import resolve
 from soma_core.adapters.sqlite.database import free_bytes
 from soma_core.bootstrap import index_path, records_path
-from soma_core.domain.errors import InvalidInput, SomaError
+from soma_core.domain.errors import SomaError
 from soma_core.settings import Settings
 from soma_mcp.cli.common import Terminal, command
 from soma_mcp.sharing import SharedSoma
-from soma_mcp.sharing.owner import address_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,8 @@ def _examine(terminal: Terminal) -> Iterator[Finding]:
     settings = terminal.settings
     yield from _folder(settings)
     yield from _asked("model", lambda: _model(settings))
-    if not records_path(settings.home).exists():
+    path = records_path(settings.home)
+    if not path.exists() and not path.with_name(path.name + "-wal").exists():
         yield Finding("records", "note", "nothing was stored yet")
         return
     try:
@@ -56,7 +55,7 @@ def _examine(terminal: Terminal) -> Iterator[Finding]:
         yield Finding("records", "bad", error.message, "see above")
         return
     try:
-        yield from _asked("owner", lambda: _owner(settings, memory))
+        yield _owner(memory)
         yield from _asked("records", lambda: _records(terminal, memory))
         yield from _asked("index", lambda: _index(terminal, memory))
     finally:
@@ -97,14 +96,10 @@ def _model(settings: Settings) -> Finding:
     return Finding("model", "good", f"{files.model_id}, {files.dimensions} dimensions, its files are unaltered")
 
 
-def _owner(settings: Settings, memory: SharedSoma) -> Finding:
-    if memory.owns:
-        return Finding("owner", "good", "no other process uses the folder")
-    try:
-        who = json.loads(address_file(settings.home).read_text())
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{address_file(settings.home)}: {error}") from error
-    return Finding("owner", "good", f"process {who['pid']} (version {who['version']}) owns the folder and answers")
+def _owner(memory: SharedSoma) -> Finding:
+    if who := memory.owner:
+        return Finding("owner", "good", f"process {who['pid']} (version {who['version']}) owns the folder and answers")
+    return Finding("owner", "good", "no other process uses the folder")
 
 
 def _records(terminal: Terminal, memory: SharedSoma) -> Finding:

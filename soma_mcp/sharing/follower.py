@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from soma_core.engine import Progress
-from soma_mcp.sharing.owner import address_file
+from soma_mcp.sharing.owner import addresses
 from soma_mcp.sharing.wire import PROTOCOL, ConnectionLost, error_from, method, receive, send
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Follower:
     """
 
     def __init__(self, home: Path) -> None:
-        self._file = address_file(home)
+        self._addresses = addresses(home)
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -89,18 +89,25 @@ class Follower:
         connection.close()
 
     def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(HELLO_SECONDS)
-            connection.connect(json.loads(self._file.read_text())["socket"])
-            kind, body = receive(connection)
-            connection.settimeout(None)
-            hello = json.loads(body)
-        except (OSError, ValueError, KeyError, ConnectionLost) as error:
-            connection.close()
-            raise ConnectionLost(f"no owner answers: {error}") from error
-        if kind != b"H" or hello.get("protocol") != PROTOCOL:
-            connection.close()
-            raise ConnectionLost("the owner speaks another protocol")
-        self.hello = hello
-        return connection
+        problem: Exception | None = None
+        for address in self._addresses:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.settimeout(HELLO_SECONDS)
+                connection.connect(str(address))
+                self.hello = _greeted(connection)
+                connection.settimeout(None)
+                return connection
+            except (OSError, ValueError, ConnectionLost) as error:
+                connection.close()
+                problem = error
+        raise ConnectionLost(f"no owner answers: {problem}")
+
+
+def _greeted(connection: socket.socket) -> dict[str, Any]:
+    """What the owner says of itself. Raises `ValueError` when it does not speak this protocol."""
+    kind, body = receive(connection)
+    hello: dict[str, Any] = json.loads(body)
+    if kind != b"H" or hello.get("protocol") != PROTOCOL:
+        raise ValueError("the owner speaks another protocol")
+    return hello

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -27,36 +28,16 @@ SOCKET_PATH_BYTES = 100
 FINISH_SECONDS = 0.5
 
 
-def address_file(home: Path) -> Path:
-    """Where the owner of a data folder writes down who it is and where it listens."""
-    return home / "owner.json"
-
-
 class Listener:
     """A socket that is bound before the engine is open, so that nobody who comes early is turned away."""
 
-    def __init__(self, home: Path, version: str) -> None:
-        """Raises `Unavailable` when nothing can be written there, such as on a full disk."""
-        self._file = address_file(home)
-        try:
-            self._address = _socket_path(home)
-            self._bind()
-            self._announce({"pid": os.getpid(), "socket": str(self._address), "version": version})
-        except OSError as error:
-            raise Unavailable(f"{home} cannot be shared: {error.strerror or error}", fields=("SOMA_HOME",)) from error
+    def __init__(self, home: Path) -> None:
+        """Raises `Unavailable` when a socket can be made nowhere."""
+        self._address, self._socket = _bind(home)
+        self._socket.listen(BACKLOG)
         self._connections: dict[socket.socket, threading.Lock] = {}
         self._lock = threading.Lock()
         self._closing = False
-
-    def _bind(self) -> None:
-        self._address.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            self._socket.bind(str(self._address))
-        finally:
-            os.umask(before)
-        self._socket.listen(BACKLOG)
 
     def serve(self, soma: Soma, hello: dict[str, Any]) -> None:
         """Answer calls, each connection in a thread of its own, until `close`."""
@@ -79,12 +60,6 @@ class Listener:
             if finished:
                 at_work.release()
         self._address.unlink(missing_ok=True)
-        self._file.unlink(missing_ok=True)
-
-    def _announce(self, who: dict[str, Any]) -> None:
-        draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(who))
-        draft.replace(self._file)
 
     def _accept(self, soma: Soma, greeting: bytes) -> None:
         while True:
@@ -136,14 +111,44 @@ def _outcome(soma: Soma, connection: socket.socket, body: bytes) -> tuple[bytes,
         return b"E", error_body(Unavailable("the call failed in the process that owns the memory; its log says why"))
 
 
-def _socket_path(home: Path) -> Path:
-    """In the data folder, or where that path is too long in a folder of this user's beside other temporary files."""
-    path = home / "soma.sock"
-    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
-        return path
-    folder = Path(tempfile.gettempdir()) / f"soma-{os.getuid()}"
+def addresses(home: Path) -> list[Path]:
+    """Where the owner of a data folder may listen, the likeliest first.
+
+    In the folder; where that path is too long, or the disk takes no socket, beside other temporary files.
+    """
+    name = f"{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}.sock"
+    here, elsewhere = home / "soma.sock", Path(tempfile.gettempdir()) / f"soma-{os.getuid()}" / name
+    return [path for path in (here, elsewhere) if len(os.fsencode(path)) <= SOCKET_PATH_BYTES]
+
+
+def _bind(home: Path) -> tuple[Path, socket.socket]:
+    """A socket that only this user can open, at the first address that can be had."""
+    problem = "the path of the temporary folder is too long"
+    for address in addresses(home):
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            if address.parent != home:
+                _check_private(address.parent)
+            address.unlink(missing_ok=True)
+            _bind_private(listening, address)
+            return address, listening
+        except OSError as error:
+            listening.close()
+            problem = f"{address}: {error.strerror or error}"
+    raise Unavailable(f"{home} cannot be shared: {problem}", fields=("SOMA_HOME",))
+
+
+def _bind_private(listening: socket.socket, address: Path) -> None:
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(address))
+    finally:
+        os.umask(before)
+
+
+def _check_private(folder: Path) -> None:
+    """Make the folder for this user only. Raises `PermissionError` when it is somebody else's, or open to others."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise Unavailable(f"{folder} must be a folder that only this user can open", fields=("SOMA_HOME",))
-    return folder / f"{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}.sock"
+        raise PermissionError(errno.EACCES, "must be a folder that only this user can open")

@@ -38,7 +38,7 @@ class _Owned:
     def __init__(self, settings: Settings, *, stay: bool, accept_model: bool) -> None:
         lock = FolderLock(settings.home)
         try:
-            self._listener = Listener(settings.home, soma_version())
+            self._listener = Listener(settings.home)
             self.soma = create_memory_system(settings, lock=lock, accept_model=accept_model)
         except BaseException:
             if hasattr(self, "_listener"):
@@ -46,7 +46,8 @@ class _Owned:
             lock.release()
             raise
         self._workers = Workers(self.soma).start() if stay else None
-        self._listener.serve(self.soma, {"model": self.soma.embedder.model_id, "language": settings.language})
+        hello = {"version": soma_version(), "model": self.soma.embedder.model_id, "language": settings.language}
+        self._listener.serve(self.soma, hello)
 
     def close(self) -> None:
         self._listener.close()
@@ -76,6 +77,11 @@ class SharedSoma:
     def owns(self) -> bool:
         """Whether the engine is in this process."""
         return isinstance(self._target, _Owned)
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """What the process that owns the folder says of itself: pid, version, model, language; empty for this one."""
+        return dict(self._target.hello) if isinstance(self._target, Follower) else {}
 
     def store(self, scope: Scope, memory: NewMemory, check: bool = False) -> StoreReceipt:
         """See `Soma.store`."""

@@ -20,6 +20,8 @@ from typing import Any
 from soma_core.domain.memory import Scope
 from soma_core.engine import Soma
 from soma_mcp.sharing import SharedSoma
+from soma_mcp.sharing.follower import Follower
+from soma_mcp.sharing.wire import ConnectionLost
 
 ROOT = Path(__file__).parents[2]
 SCOPE = Scope("api_ns", "chaos")
@@ -223,9 +225,11 @@ def run_soma(home: Path, *arguments: str, **more: str) -> subprocess.CompletedPr
 def owner_pid(home: Path) -> int | None:
     """Who says that it owns the folder."""
     try:
-        return int(json.loads((home / "owner.json").read_text())["pid"])
-    except (OSError, ValueError):
+        follower = Follower(home)
+    except ConnectionLost:
         return None
+    follower.close()
+    return int(follower.hello["pid"])
 
 
 def texts(answer: dict[str, Any]) -> list[str]:

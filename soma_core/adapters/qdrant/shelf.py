@@ -38,8 +38,16 @@ class Shelf:
         self._known: set[str] = set()
         self._closed = False
         self.rebuilt: list[str] = []
+        self._clear_the_way()
         self.begun_anew: set[str] = set()
         """Namespaces that lost their index and whose owner has not asked for the checkpoint since."""
+
+    def _clear_the_way(self) -> None:
+        """The folder is all Soma's: a file in its place is damage like any other."""
+        if self._folder.exists() and not self._folder.is_dir():
+            self._folder.unlink()
+            self.rebuilt.append(f"{self._folder} was a file: the index starts empty and is rebuilt from the records")
+            log.warning("%s", self.rebuilt[-1])
 
     @contextmanager
     def found(self, namespace: str) -> Iterator[Shard | None]:
