@@ -177,7 +177,7 @@ class Indexing:
         """When idle: flush, and take a namespace with nothing left to follow off the list; whether that was so."""
         self._behind.discard(namespace)
         self.flush(namespace, idle=True)
-        settled = self._of(namespace).flushed.vectors >= self._events.end(namespace)
+        settled = self._entry(namespace).flushed.vectors >= self._events.end(namespace)
         if not settled:
             self._behind.add(namespace)
         return settled
@@ -226,10 +226,12 @@ class Indexing:
 
     def flush(self, namespace: str, *, idle: bool) -> None:
         """Make what was written survive a power cut and move the position on: when idle, or for 1,000 points."""
+        if not self._has_room():
+            return
         with self._vectors_lock:
             progress = self._of(namespace)
             epoch, checkpoint, waiting = progress.epoch, progress.checkpoint(), progress.unflushed
-            if checkpoint == progress.flushed or not (idle or waiting >= FLUSH_POINTS) or not self._has_room():
+            if checkpoint == progress.flushed or not (idle or waiting >= FLUSH_POINTS):
                 return
             self._index.flush(namespace, checkpoint)
             if progress.flushed == Checkpoint():
@@ -269,8 +271,7 @@ class Indexing:
         """The progress for a reader; an index that cannot be opened has nothing, and everything is pending."""
         try:
             return self._of(namespace)
-        except Unavailable as error:
-            log.warning("%s", error.message)
+        except Unavailable:
             return self._entry(namespace)
 
     def _say_lost(self, namespace: str, found: Checkpoint) -> None:

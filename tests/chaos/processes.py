@@ -268,8 +268,8 @@ def flushed(home: Path) -> bool:
 def half_things(home: Path) -> list[str]:
     """Whatever is in the records only in part."""
     queries = {
-        "a memory without its current version": "SELECT count(*) FROM memories m WHERE state != 'purged' AND NOT EXISTS "
-        "(SELECT 1 FROM versions v WHERE v.id = m.id AND v.version = m.version)",
+        "a memory without its current version": "SELECT count(*) FROM memories m WHERE state != 'purged' "
+        "AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.id = m.id AND v.version = m.version)",
         "a live memory without text": "SELECT count(*) FROM memories m JOIN versions v ON v.id = m.id AND "
         "v.version = m.version WHERE m.state = 'live' AND v.text IS NULL",
         "a version without its memory": "SELECT count(*) FROM versions v WHERE NOT EXISTS "
@@ -280,7 +280,8 @@ def half_things(home: Path) -> list[str]:
         "(SELECT 1 FROM memories m WHERE m.id = e.id AND m.version >= e.version)",
         "a memory whose last event is not its version": "SELECT count(*) FROM memories m WHERE m.version != "
         "(SELECT max(version) FROM events e WHERE e.id = m.id)",
-        "two events of one version": "SELECT count(*) FROM (SELECT 1 FROM events GROUP BY id, version HAVING count(*) > 1)",
+        "two events of one version": "SELECT count(*) FROM "
+        "(SELECT 1 FROM events GROUP BY id, version HAVING count(*) > 1)",
         "a memory that no request made": "SELECT (SELECT count(*) FROM memories) > 0 AND "
         "(SELECT count(*) FROM requests) = 0",
         "a wrong count": "SELECT count(*) FROM counts c WHERE n != (SELECT count(*) FROM memories m WHERE "

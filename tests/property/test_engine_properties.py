@@ -94,7 +94,7 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
         answer = self.soma.recall(
             scope, RecallQuery(question, limit=100, filter=wanted or Filter(), max_tokens=100_000)
         )
-        assert answer.degraded == []
+        assert all(reason.startswith("vectors: ") for reason in answer.degraded)
         ids = [hit.memory.id for hit in answer.hits]
         assert len(ids) == len(set(ids))
         for hit in answer.hits:

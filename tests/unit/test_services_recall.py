@@ -43,7 +43,8 @@ def test_a_memory_is_found_however_far_it_is_indexed(engine: Engine, indexed: st
         engine.soma.index(SCOPE)
     answer = engine.recall("zebra")
     assert answer.hits[0].memory.text == "zebra crossing"
-    assert answer.degraded == []
+    waiting = "vectors: 2 memories are found by their words only so far"
+    assert answer.degraded == ([] if indexed == "vectors" else [waiting])
     assert answer.hits[0].parts.total == answer.hits[0].parts.dense + answer.hits[0].parts.lexical
 
 
@@ -62,7 +63,7 @@ def test_a_question_of_too_many_words_is_cut_and_says_so(engine: Engine) -> None
     assert [hit.memory.text for hit in answer.hits] == ["zebra"]
     assert len(engine.index.searches[-1].words.split()) == QUERY_WORDS
     assert any(part.startswith("query") for part in answer.degraded)
-    assert engine.recall("x " * QUERY_WORDS).degraded == []
+    assert not any(part.startswith("query") for part in engine.recall("x " * QUERY_WORDS).degraded)
 
 
 def test_index_unavailable_recall_answers_from_pending_and_says_so(engine: Engine) -> None:
@@ -71,7 +72,7 @@ def test_index_unavailable_recall_answers_from_pending_and_says_so(engine: Engin
     engine.index.before["search"] = unavailable
     answer = engine.recall("zebra")
     assert [hit.memory.text for hit in answer.hits] == ["zebra"]
-    assert answer.degraded == ["index: it is gone"]
+    assert "index: it is gone" in answer.degraded
 
 
 def test_an_index_that_cannot_even_be_opened_is_said_not_raised(engine: Engine) -> None:
@@ -162,7 +163,7 @@ def test_more_than_a_thousand_pending_is_said(engine: Engine) -> None:
     engine.soma.store_many(SCOPE, memories)
     answer = engine.recall("zebra1002 zebra1")
     assert [hit.memory.text for hit in answer.hits] == ["zebra1002"]
-    assert answer.degraded == ["words: 3 memories are not searchable yet"]
+    assert "words: 3 memories are not searchable yet" in answer.degraded
     engine.soma.index(SCOPE)
     assert set(engine.texts("zebra1002 zebra1")[:2]) == {"zebra1002", "zebra1"}
 
