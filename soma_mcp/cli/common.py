@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -18,7 +18,9 @@ from soma_core.domain.memory import Scope, uuid7
 from soma_core.domain.validation import MAX_NAME, check_string, invalid
 from soma_core.engine import Progress
 from soma_core.settings import Settings, load_settings
-from soma_mcp.sharing import SharedSoma
+
+if TYPE_CHECKING:
+    from soma_mcp.sharing import SharedSoma
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +35,8 @@ class Terminal:
     @contextmanager
     def memory(self, *, accept_model: bool = False) -> Iterator[SharedSoma]:
         """The memory of the data folder, whoever owns it."""
+        from soma_mcp.sharing import SharedSoma  # a server claims its standard output before this is imported
+
         memory = SharedSoma(self.settings, stay=False, accept_model=accept_model)
         try:
             yield memory

@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from soma_mcp.cli.common import Terminal, command
-from soma_mcp.sharing import SharedSoma
+
+if TYPE_CHECKING:
+    from soma_mcp.sharing import SharedSoma
 
 LEAVE_SECONDS = 0.8
 PARENT_SECONDS = 0.25
@@ -31,6 +33,8 @@ def mcp(terminal: Terminal) -> None:
     """
     wire_in, wire_out = _claim_wire()
     sys.setswitchinterval(SWITCH_SECONDS)
+    from soma_mcp.sharing import SharedSoma
+
     opening = _in_background(lambda: SharedSoma(terminal.settings, stay=True))
     _Leaving(opening).watch()
     import anyio
