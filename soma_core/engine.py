@@ -23,7 +23,7 @@ from soma_core.services.recall import Recalling
 from soma_core.services.requests import KEPT
 from soma_core.services.store import Storing
 
-EMBED_BATCH = 64
+EMBED_BATCH = 128
 """Events embedded between two looks at what else there is to do."""
 
 Progress = Callable[[int, int], None]

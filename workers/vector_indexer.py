@@ -19,10 +19,12 @@ MODEL_RETRY_SECONDS = 60.0
 START_SECONDS = 1.0
 """The model is loaded once the first caller has its answer, or when none came for so long."""
 
+GATHER_SECONDS = 0.01
+"""After the first news more is let come, so that a crowd is served in batches."""
 BUSY_BATCH = 8
 """Events embedded at a time while callers are served."""
 QUIET_SECONDS = 0.02
-PATIENCE_SECONDS = 0.2
+PATIENCE_SECONDS = 1.0
 """A batch waits for callers to be quiet, but not longer than this: meaning must not starve."""
 
 CALLER = Scope("", caller="vector_indexer")
@@ -66,14 +68,15 @@ class VectorIndexer:
         return worked
 
     def _vectors(self, namespace: str) -> bool:
-        return self._indexing.vectors_step(namespace, self._give_way()) > 0
+        return self._indexing.vectors_step(namespace, self._give_way(namespace)) > 0
 
-    def _give_way(self) -> int:
-        """Wait for callers to be quiet; how many events to embed then."""
+    def _give_way(self, namespace: str) -> int:
+        """Wait for callers to be quiet, bringing in their words; how many events to embed then."""
         patience = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() - self._soma.last_call < QUIET_SECONDS:
-            if time.monotonic() > patience or self._stop.wait(QUIET_SECONDS / 2):
+            if time.monotonic() > patience or self._stop.wait(QUIET_SECONDS):
                 return BUSY_BATCH
+            self._indexing.words_step(namespace)
         return EMBED_BATCH if time.monotonic() - self._soma.last_call > IDLE_SECONDS else BUSY_BATCH
 
     def _model_ready(self) -> bool:
@@ -96,6 +99,7 @@ class VectorIndexer:
             self._soma.served.wait(START_SECONDS)
             return
         if self._indexing.wait(IDLE_SECONDS):
+            self._stop.wait(GATHER_SECONDS)
             return
         for namespace in self._indexing.behind():
             if not self._stop.is_set():

@@ -53,7 +53,12 @@ def _sentences(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def searchable(passage: str, speaker: str | None, occurred_at: datetime) -> str:
-    """What is indexed for a passage: its date in words, who spoke, and what was said."""
+def spoken(passage: str, speaker: str | None) -> str:
+    """What the dense arm sees of a passage: who spoke, and what was said."""
+    return f"{speaker}: {passage}" if speaker else passage
+
+
+def dated(passage: str, speaker: str | None, occurred_at: datetime) -> str:
+    """What the lexical arm sees of a passage: also its date in words."""
     day = f"{occurred_at.day} {MONTHS[occurred_at.month - 1]} {occurred_at.year}"
-    return f"{day} {speaker}: {passage}" if speaker else f"{day}: {passage}"
+    return f"{day} {spoken(passage, speaker)}"

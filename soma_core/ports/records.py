@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -95,6 +95,10 @@ class RecordStore(Protocol):
 
     def heads(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Head]:
         """Where these memories stand; unknown ids and other namespaces' are left out."""
+        ...
+
+    def live_versions(self, namespace: str, ids: Iterable[UUID]) -> dict[UUID, int]:
+        """The current version of those that are live; this decides what may be returned."""
         ...
 
     def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from soma_core.domain.errors import Unavailable
-from soma_core.domain.memory import Memory, State
+from soma_core.domain.memory import Memory
 from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery
 from soma_core.domain.scoring import SCALE, best_by_memory, fuse, pack, ranked, spread
 from soma_core.ports.embedder import Embedder, Vector
@@ -108,19 +108,14 @@ class Recalling:
 
     def _confirmed(self, namespace: str, matches: Matches) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version."""
-        ids = list(dict.fromkeys(match.memory_id for match in (*matches.dense, *matches.lexical)))
-        heads = self._records.heads(namespace, ids)
+        found = (*matches.dense, *matches.lexical)
+        live = self._records.live_versions(namespace, {match.memory_id for match in found})
 
         def arm(found: Sequence[Match]) -> dict[UUID, float]:
-            current = (
-                (match.memory_id, match.score)
-                for match in found
-                if (head := heads.get(match.memory_id)) and head.state is State.LIVE and head.version == match.version
-            )
+            current = ((m.memory_id, m.score) for m in found if live.get(m.memory_id) == m.version)
             return dict(list(best_by_memory(current).items())[:CANDIDATES])
 
-        live = {key: head.version for key, head in heads.items() if head.state is State.LIVE}
-        moved = {m.memory_id for m in (*matches.dense, *matches.lexical) if live.get(m.memory_id, 0) > m.version}
+        moved = {m.memory_id for m in found if live.get(m.memory_id, 0) > m.version}
         return _Gathered(arm(matches.dense), arm(matches.lexical), list(moved))
 
     def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[UUID, float]:

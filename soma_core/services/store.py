@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from soma_core.domain.memory import NewMemory, Scope
-from soma_core.domain.receipts import Similar, StoreReceipt, StoreStatus
+from soma_core.domain.receipts import Indexed, Similar, StoreReceipt, StoreStatus
 from soma_core.ports.records import RecordStore
 from soma_core.services.indexing import Indexing
 from soma_core.services.recall import Recalling
@@ -24,13 +26,16 @@ class Storing:
         self._records = records
         self._indexing = indexing
         self._recalling = recalling
+        self._at_work = 0
+        self._counting = threading.Lock()
 
     def store(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
         """Store all or none; answered after the commit. Raises `Conflict`, `Unavailable`."""
-        changes = self._records.store(scope.namespace, memories, request_of(scope, "store", memories))
+        with self._one_more():
+            changes = self._records.store(scope.namespace, memories, request_of(scope, "store", memories))
+            alone = self._at_work == 1
+        indexed: Indexed = "lexical" if alone and self._indexing.words_now(scope.namespace) else "none"
         self._indexing.changed(scope.namespace)
-        self._indexing.words_now(scope.namespace)
-        indexed = self._indexing.level(scope.namespace)
         return [StoreReceipt(change.id, change.version, change.status, indexed) for change in changes]
 
     def store_checked(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
@@ -45,6 +50,17 @@ class Storing:
             )
         receipt = self.store(scope, [memory])[0]
         return replace(receipt, similar=[near for near in similar if near.id != receipt.id])
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        """Count the callers at work: in a crowd the indexer brings the words of many in at once, which is cheaper."""
+        with self._counting:
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._at_work -= 1
 
 
 def _folded(text: str) -> str:

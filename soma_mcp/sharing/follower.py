@@ -12,7 +12,7 @@ from typing import Any
 
 from soma_core.engine import Progress
 from soma_mcp.sharing.owner import addresses
-from soma_mcp.sharing.wire import PROTOCOL, ConnectionLost, error_from, method, receive, send
+from soma_mcp.sharing.wire import PROTOCOL, Channel, ConnectionLost, error_from, method
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Follower:
 
     def __init__(self, home: Path) -> None:
         self._addresses = addresses(home)
-        self._idle: list[socket.socket] = []
+        self._idle: list[Channel] = []
         self._lock = threading.Lock()
         self._closed = False
         self.hello: dict[str, Any] = {}
@@ -39,29 +39,29 @@ class Follower:
         progress: Progress | None = kwargs.get("progress")
         called = method(name)
         body = called.encode(args, kwargs)
-        connection = self._take()
+        channel = self._take()
         try:
-            send(connection, b"C", body)
-            kind, answer = receive(connection)
+            channel.send(b"C", body)
+            kind, answer = channel.receive()
             while kind == b"P":
                 if progress:
                     progress(*json.loads(answer))
-                kind, answer = receive(connection)
+                kind, answer = channel.receive()
         except BaseException:
-            connection.close()
+            channel.close()
             raise
-        self._put_back(connection)
+        self._put_back(channel)
         if kind == b"E":
             raise error_from(answer)
         return called.result.validate_json(answer)
 
     def watch(self, on_loss: Callable[[], None]) -> None:
         """Call `on_loss` from a thread of its own as soon as the owner goes away."""
-        connection = self._connect()
+        channel = self._connect()
 
         def wait() -> None:
             try:
-                receive(connection)
+                channel.receive()
             except ConnectionLost:
                 if not self._closed:
                     on_loss()
@@ -72,41 +72,42 @@ class Follower:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        for channel in idle:
+            channel.close()
 
-    def _take(self) -> socket.socket:
+    def _take(self) -> Channel:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
         return self._connect()
 
-    def _put_back(self, connection: socket.socket) -> None:
+    def _put_back(self, channel: Channel) -> None:
         with self._lock:
             if not self._closed:
-                self._idle.append(connection)
+                self._idle.append(channel)
                 return
-        connection.close()
+        channel.close()
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> Channel:
         problem: Exception | None = None
         for address in self._addresses:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 connection.settimeout(HELLO_SECONDS)
                 connection.connect(str(address))
-                self.hello = _greeted(connection)
+                channel = Channel(connection)
+                self.hello = _greeted(channel)
                 connection.settimeout(None)
-                return connection
+                return channel
             except (OSError, ValueError, ConnectionLost) as error:
                 connection.close()
                 problem = error
         raise ConnectionLost(f"no owner answers: {problem}")
 
 
-def _greeted(connection: socket.socket) -> dict[str, Any]:
+def _greeted(channel: Channel) -> dict[str, Any]:
     """What the owner says of itself. Raises `ValueError` when it does not speak this protocol."""
-    kind, body = receive(connection)
+    kind, body = channel.receive()
     hello: dict[str, Any] = json.loads(body)
     if kind != b"H" or hello.get("protocol") != PROTOCOL:
         raise ValueError("the owner speaks another protocol")

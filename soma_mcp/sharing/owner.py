@@ -18,7 +18,7 @@ from typing import Any
 
 from soma_core.domain.errors import SomaError, Unavailable
 from soma_core.engine import Soma
-from soma_mcp.sharing.wire import PROTOCOL, ConnectionLost, error_body, method, receive, send
+from soma_mcp.sharing.wire import PROTOCOL, Channel, ConnectionLost, error_body, method
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Listener:
         """Raises `Unavailable` when a socket can be made nowhere."""
         self._address, self._socket = _bind(home)
         self._socket.listen(BACKLOG)
-        self._connections: dict[socket.socket, threading.Lock] = {}
+        self._channels: dict[Channel, threading.Lock] = {}
         self._lock = threading.Lock()
         self._closing = False
 
@@ -48,15 +48,14 @@ class Listener:
         """Take no new calls, let those at work finish for half a second, hang up."""
         with self._lock:
             self._closing = True
-            waiting = dict(self._connections)
+            waiting = dict(self._channels)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         deadline = time.monotonic() + FINISH_SECONDS
-        for connection, at_work in waiting.items():
+        for channel, at_work in waiting.items():
             finished = at_work.acquire(timeout=max(0.0, deadline - time.monotonic()))
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            channel.hang_up()
             if finished:
                 at_work.release()
         self._address.unlink(missing_ok=True)
@@ -67,40 +66,40 @@ class Listener:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            at_work = threading.Lock()
+            channel, at_work = Channel(connection), threading.Lock()
             with self._lock:
                 if self._closing:
-                    connection.close()
+                    channel.close()
                     return
-                self._connections[connection] = at_work
-            answer = threading.Thread(target=self._answer, args=(soma, connection, at_work, greeting), daemon=True)
+                self._channels[channel] = at_work
+            answer = threading.Thread(target=self._answer, args=(soma, channel, at_work, greeting), daemon=True)
             answer.start()
 
-    def _answer(self, soma: Soma, connection: socket.socket, at_work: threading.Lock, greeting: bytes) -> None:
+    def _answer(self, soma: Soma, channel: Channel, at_work: threading.Lock, greeting: bytes) -> None:
         try:
-            send(connection, b"H", greeting)
+            channel.send(b"H", greeting)
             while True:
-                kind, body = receive(connection)
+                kind, body = channel.receive()
                 with at_work:
                     if self._closing or kind != b"C":
                         return
-                    send(connection, *_outcome(soma, connection, body))
+                    channel.send(*_outcome(soma, channel, body))
         except ConnectionLost:
             pass
         finally:
             with self._lock:
-                self._connections.pop(connection, None)
-            connection.close()
+                self._channels.pop(channel, None)
+            channel.close()
 
 
-def _outcome(soma: Soma, connection: socket.socket, body: bytes) -> tuple[bytes, bytes]:
+def _outcome(soma: Soma, channel: Channel, body: bytes) -> tuple[bytes, bytes]:
     """Carry out a call: the kind and body of the frame that answers it."""
     name, _, arguments = body.partition(b"\0")
     try:
         called = method(name.decode())
         named = called.arguments.validate_json(arguments)
         if called.reports_progress:
-            named["progress"] = lambda done, total: send(connection, b"P", json.dumps([done, total]).encode())
+            named["progress"] = lambda done, total: channel.send(b"P", json.dumps([done, total]).encode())
         return b"R", called.result.dump_json(getattr(soma, called.name)(**named))
     except SomaError as error:
         return b"E", error_body(error)

@@ -13,6 +13,7 @@ E     its error as JSON: code, message, fields, retry_after
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import socket
@@ -70,35 +71,46 @@ def method(name: str) -> Method:
     return Method(name, order, TypeAdapter(fields), TypeAdapter(result), reports)
 
 
-def send(connection: socket.socket, kind: bytes, body: bytes) -> None:
-    """Send one frame. Raises `ConnectionLost`."""
-    try:
-        connection.sendall(struct.pack(">Ic", len(body) + 1, kind) + body)
-    except OSError as error:
-        raise ConnectionLost(str(error)) from error
+class Channel:
+    """Frames over a connected socket. One thread sends and receives at a time."""
 
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._reader = connection.makefile("rb")
 
-def receive(connection: socket.socket) -> tuple[bytes, bytes]:
-    """Receive one frame: what it is, and its body. Raises `ConnectionLost`."""
-    (length,) = struct.unpack(">I", _exactly(connection, 4))
-    if not 1 <= length <= MAX_FRAME:
-        raise ConnectionLost(f"a frame of {length} bytes: the other side does not speak this protocol")
-    body = _exactly(connection, length)
-    return body[:1], body[1:]
-
-
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size:
+    def send(self, kind: bytes, body: bytes) -> None:
+        """Send one frame. Raises `ConnectionLost`."""
         try:
-            part = connection.recv(min(size, 1 << 20))
+            self._socket.sendall(struct.pack(">Ic", len(body) + 1, kind) + body)
         except OSError as error:
             raise ConnectionLost(str(error)) from error
-        if not part:
+
+    def receive(self) -> tuple[bytes, bytes]:
+        """Receive one frame: what it is, and its body. Raises `ConnectionLost`."""
+        length, kind = struct.unpack(">Ic", self._exactly(5))
+        if not 1 <= length <= MAX_FRAME:
+            raise ConnectionLost(f"a frame of {length} bytes: the other side does not speak this protocol")
+        return kind, self._exactly(length - 1)
+
+    def hang_up(self) -> None:
+        """End the connection for both sides, also for a thread that waits in `receive`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        with contextlib.suppress(OSError):
+            self._reader.close()
+        self._socket.close()
+
+    def _exactly(self, size: int) -> bytes:
+        try:
+            found = self._reader.read(size)
+        except (OSError, ValueError) as error:  # ValueError: closed by another thread
+            raise ConnectionLost(str(error)) from error
+        if len(found) < size:
             raise ConnectionLost("the other side closed the connection")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+        return found
 
 
 def error_body(error: SomaError) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NotRequired
+from typing import Any
 
 from mcp_types import CallToolResult, TextContent
 from typing_extensions import TypedDict
@@ -14,22 +14,26 @@ from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Memory, short_id
 
 
-class MemoryAnswer(TypedDict):
-    """A memory as programs see it."""
+class BriefAnswer(TypedDict):
+    """A memory as an answer shows it."""
 
     id: str
-    version: int
     text: str
     type: str
     occurred_at: str
-    recorded_at: str
     speaker: str | None
     thread: str | None
     tags: list[str]
+
+
+class MemoryAnswer(BriefAnswer):
+    """A memory in full."""
+
+    version: int
+    recorded_at: str
     coordinate: str | None
     importance: float
     payload: dict[str, Any]
-    cut: NotRequired[bool]
 
 
 def answer(text: str, structured: Mapping[str, Any]) -> CallToolResult:
@@ -44,18 +48,25 @@ def refusal(error: SomaError) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=body, is_error=True)
 
 
-def describe(memory: Memory) -> MemoryAnswer:
-    """A memory as structured content."""
+def brief(memory: Memory) -> BriefAnswer:
+    """A memory as structured content, as far as an answer shows it."""
     return {
         "id": str(memory.id),
-        "version": memory.version,
         "text": memory.text,
         "type": memory.type.value,
         "occurred_at": stamp(memory.occurred_at),
-        "recorded_at": stamp(memory.recorded_at),
         "speaker": memory.speaker,
         "thread": memory.thread,
         "tags": list(memory.tags),
+    }
+
+
+def describe(memory: Memory) -> MemoryAnswer:
+    """A memory in full as structured content."""
+    return {
+        **brief(memory),
+        "version": memory.version,
+        "recorded_at": stamp(memory.recorded_at),
         "coordinate": memory.coordinate,
         "importance": memory.importance,
         "payload": memory.payload,

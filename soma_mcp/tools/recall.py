@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from soma_core.domain.query import Filter, Hit, Recall, RecallQuery
-from soma_mcp.tools.answers import MemoryAnswer, answer, describe, line
+from soma_mcp.tools.answers import BriefAnswer, answer, brief, line
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
 
@@ -20,9 +20,10 @@ class PartsAnswer(TypedDict):
     total: float
 
 
-class HitAnswer(MemoryAnswer):
+class HitAnswer(BriefAnswer):
     score: float
     parts: PartsAnswer
+    cut: bool
 
 
 class RecallAnswer(TypedDict):
@@ -60,12 +61,9 @@ def _parts(hit: Hit) -> PartsAnswer:
 
 def describe_recall(found: Recall) -> RecallAnswer:
     """An answer as structured content."""
-    hits: list[HitAnswer] = []
-    for hit in found.hits:
-        entry: HitAnswer = {**describe(hit.memory), "score": hit.score, "parts": _parts(hit)}
-        if hit.cut:
-            entry["cut"] = True
-        hits.append(entry)
+    hits: list[HitAnswer] = [
+        {**brief(hit.memory), "score": hit.score, "parts": _parts(hit), "cut": hit.cut} for hit in found.hits
+    ]
     return {"hits": hits, "degraded": list(found.degraded), "omitted": found.omitted, "tokens": found.tokens}
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from soma_core.domain.passages import PASSAGE_CHARS, PASSAGE_WORDS, searchable, split_passages
+from soma_core.domain.passages import PASSAGE_CHARS, PASSAGE_WORDS, dated, split_passages, spoken
 from soma_core.domain.validation import MAX_TEXT_BYTES
 
 
@@ -41,5 +41,6 @@ def test_the_largest_text_of_any_kind_is_split_in_a_moment(text: str) -> None:
 
 def test_what_is_indexed_says_the_day_and_who_spoke() -> None:
     day = datetime(2026, 3, 4, 23, tzinfo=UTC)
-    assert searchable("tea", "Ana", day) == "4 March 2026 Ana: tea"
-    assert searchable("tea", None, day) == "4 March 2026: tea"
+    assert dated("tea", "Ana", day) == "4 March 2026 Ana: tea"
+    assert dated("tea", None, day) == "4 March 2026 tea"
+    assert (spoken("tea", "Ana"), spoken("tea", None)) == ("Ana: tea", "tea")

@@ -105,7 +105,7 @@ def test_words_of_an_index_begun_anew_never_overwrite_its_vectors(engine: Engine
 
 
 def worker_waits(indexing: module.Indexing) -> bool:
-    lock = indexing._of(NAMESPACE).lock
+    lock = indexing._entry(NAMESPACE).lock
     if lock.acquire(blocking=False):
         lock.release()
         return False
@@ -381,9 +381,11 @@ def test_every_passage_of_a_long_text_gets_its_own_vector_in_its_own_place(
 ) -> None:
     monkeypatch.setattr(module, "PORTION_CHARS", 2_000)
     sentence = {n: f"Passage {n} " + "filler " * (170 - 20 * n) + "ends. " for n in range(5)}
-    engine.store("".join(sentence.values()))
+    text = "".join(sentence.values())
+    engine.store(text)
     engine.soma.index(SCOPE)
-    assert all(list(point.vector) == embed(point.words) for point in engine.points)
+    passages = split_passages(text)
+    assert all(list(point.vector) == embed(passages[point.passage]) for point in engine.points)
     assert len({point.passage for point in engine.points}) == len(engine.points) > 1
 
 

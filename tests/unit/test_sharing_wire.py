@@ -14,7 +14,7 @@ from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import NewMemory, Scope
 from soma_core.engine import Soma
 from soma_mcp.sharing import wire
-from soma_mcp.sharing.wire import ConnectionLost, method, receive, send
+from soma_mcp.sharing.wire import Channel, ConnectionLost, method
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -28,17 +28,18 @@ def pair() -> Iterator[Pair]:
 
 def test_frames_arrive_one_by_one_as_they_were_sent(pair: Pair) -> None:
     a, b = pair
+    here, there = Channel(a), Channel(b)
     for kind, body in ((b"H", b"{}"), (b"C", b""), (b"R", b"\x00\xff")):
-        send(a, kind, body)
-    assert [receive(b) for _ in range(3)] == [(b"H", b"{}"), (b"C", b""), (b"R", b"\x00\xff")]
+        here.send(kind, body)
+    assert [there.receive() for _ in range(3)] == [(b"H", b"{}"), (b"C", b""), (b"R", b"\x00\xff")]
 
 
 def test_a_large_frame_arrives_whole(pair: Pair) -> None:
     a, b = pair
     body = bytes(range(256)) * 20_000
-    sender = threading.Thread(target=send, args=(a, b"R", body))
+    sender = threading.Thread(target=Channel(a).send, args=(b"R", body))
     sender.start()
-    assert receive(b) == (b"R", body)
+    assert Channel(b).receive() == (b"R", body)
     sender.join()
 
 
@@ -50,29 +51,29 @@ def test_a_connection_that_ends_early_is_lost(pair: Pair, sent: bytes) -> None:
     a.sendall(sent)
     a.close()
     with pytest.raises(ConnectionLost):
-        receive(b)
+        Channel(b).receive()
 
 
 @pytest.mark.parametrize("length", [0, wire.MAX_FRAME + 1, 0xFFFFFFFF])
 def test_a_length_that_is_no_frame_is_refused_before_anything_is_read(pair: Pair, length: int) -> None:
     a, b = pair
-    a.sendall(struct.pack(">I", length))
+    a.sendall(struct.pack(">Ic", length, b"C"))
     with pytest.raises(ConnectionLost, match="does not speak this protocol"):
-        receive(b)
+        Channel(b).receive()
 
 
 def test_an_http_request_is_refused(pair: Pair) -> None:
     a, b = pair
     a.sendall(b"GET / HTTP/1.1\r\n\r\n")
     with pytest.raises(ConnectionLost):
-        receive(b)
+        Channel(b).receive()
 
 
 def test_sending_to_nobody_is_a_lost_connection(pair: Pair) -> None:
     a, b = pair
     b.close()
     with pytest.raises(ConnectionLost):
-        send(a, b"R", b"x")
+        Channel(a).send(b"R", b"x")
 
 
 def test_an_unknown_method_is_refused_and_private_ones_are_unknown() -> None:

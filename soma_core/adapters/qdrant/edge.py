@@ -174,7 +174,8 @@ def _floats(vector: Vector) -> list[float]:
 
 
 def _matches(found: Sequence[edge.ScoredPoint]) -> list[Match]:
-    return sorted((match(point.payload or {}, point.score) for point in found), key=rank)
+    ranked = sorted(((point.score, point.payload or {}) for point in found), key=rank)
+    return [match(payload, score) for score, payload in ranked]
 
 
 def _embedded(shard: Shard, ids: Sequence[edge.PointId]) -> set[edge.PointId]:

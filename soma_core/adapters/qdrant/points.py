@@ -67,6 +67,7 @@ def match(found: Mapping[str, Any], score: float) -> Match:
     return Match(UUID(found[MEMORY]), found[VERSION], found[PASSAGE], score)
 
 
-def rank(match: Match) -> tuple[float, int, int, int]:
-    """The order of matches: best first, equal ones by memory id, version and passage."""
-    return -match.score, match.memory_id.int, match.version, match.passage
+def rank(found: tuple[float, Mapping[str, Any]]) -> tuple[float, str, int, int]:
+    """The order of scored payloads: best first, equal ones by memory id, version and passage."""
+    score, payload = found
+    return -score, payload[MEMORY], payload[VERSION], payload[PASSAGE]

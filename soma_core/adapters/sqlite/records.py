@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,17 @@ from uuid import UUID
 from soma_core.adapters.sqlite.browsing import browse
 from soma_core.adapters.sqlite.changes import forget_one, purge_one, store_one
 from soma_core.adapters.sqlite.database import Database
-from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, by_ids, compact, memory, micros, moment, where
+from soma_core.adapters.sqlite.rows import (
+    CURRENT,
+    VERSION_COLUMNS,
+    by_ids,
+    by_keys,
+    compact,
+    memory,
+    micros,
+    moment,
+    where,
+)
 from soma_core.domain.errors import Conflict
 from soma_core.domain.events import Event, EventKind
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
@@ -108,6 +118,13 @@ class SqliteRecordStore:
                 for key, version, state, owner in by_ids(db, statement, ids)
                 if owner == namespace
             }
+
+    def live_versions(self, namespace: str, ids: Iterable[UUID]) -> dict[UUID, int]:
+        known = {key.bytes: key for key in ids}
+        statement = "SELECT id, version, namespace FROM memories WHERE id IN (@ids) AND state = 'live'"
+        with self._database.reading() as db:
+            rows = by_keys(db, statement, list(known))
+            return {known[key]: version for key, version, owner in rows if owner == namespace}
 
     def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:
         statement = (

@@ -86,9 +86,13 @@ def where(namespace: str, wanted: Filter) -> tuple[str, list[Any]]:
 
 def by_ids(db: sqlite3.Connection, statement: str, ids: Iterable[UUID]) -> Iterator[tuple[Any, ...]]:
     """Run a statement with ``IN (@ids)`` for many ids; the counts are rounded up so that statements are reused."""
-    keys = [key.bytes for key in ids]
+    return by_keys(db, statement, [key.bytes for key in ids])
+
+
+def by_keys(db: sqlite3.Connection, statement: str, keys: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
+    """As `by_ids`, for the bytes of the ids."""
     for start in range(0, len(keys), 512):
-        chunk = keys[start : start + 512]
+        chunk = list(keys[start : start + 512])
         size = 1 << (len(chunk) - 1).bit_length()
         chunk += chunk[-1:] * (size - len(chunk))
         yield from db.execute(statement.replace("@ids", ",".join("?" * size)), chunk)
