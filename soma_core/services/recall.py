@@ -27,8 +27,8 @@ REFILLS = 3
 class _Gathered:
     """The candidates of both arms that the records confirm, by memory, with each arm's own score."""
 
-    dense: Mapping[UUID, float] = field(default_factory=dict)
-    lexical: Mapping[UUID, float] = field(default_factory=dict)
+    dense: Mapping[int, float] = field(default_factory=dict)
+    lexical: Mapping[int, float] = field(default_factory=dict)
     moved: Sequence[UUID] = ()
     """Live memories of which an older version was found: their present one came after the search."""
 
@@ -72,10 +72,10 @@ class Recalling:
         vector = self._embedder.embed_passages([text])[0]
         waiting = self._indexing.pending(namespace).ids
         found = self._gather(namespace, IndexQuery(text, vector, CANDIDATES), [])
-        best = sorted(found.dense, key=lambda key: -found.dense[key])[:limit]
-        by_words = sorted(found.lexical, key=lambda key: -found.lexical[key])[:limit]
+        best = [UUID(int=key) for key in sorted(found.dense, key=lambda key: -found.dense[key])[:limit]]
+        by_words = [UUID(int=key) for key in sorted(found.lexical, key=lambda key: -found.lexical[key])[:limit]]
         memories = self._records.read(namespace, list(dict.fromkeys([*best, *by_words, *waiting])))
-        return [(memories[key], found.dense[key]) for key in best if key in memories], list(memories.values())
+        return [(memories[key], found.dense[key.int]) for key in best if key in memories], list(memories.values())
 
     def _query_vector(self, words: str, degraded: list[str]) -> Vector | None:
         if self._embedder.ready:
@@ -111,24 +111,25 @@ class Recalling:
         found = (*matches.dense, *matches.lexical)
         live = self._records.live_versions(namespace, {match.memory_id for match in found})
 
-        def arm(found: Sequence[Match]) -> dict[UUID, float]:
-            current = ((m.memory_id, m.score) for m in found if live.get(m.memory_id) == m.version)
+        def arm(found: Sequence[Match]) -> dict[int, float]:
+            current = ((m.memory_id.int, m.score) for m in found if live.get(m.memory_id) == m.version)
             return dict(list(best_by_memory(current).items())[:CANDIDATES])
 
         moved = {m.memory_id for m in found if live.get(m.memory_id, 0) > m.version}
         return _Gathered(arm(matches.dense), arm(matches.lexical), list(moved))
 
-    def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[UUID, float]:
+    def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[int, float]:
         """Score what waits for the index by how much of the question's words it holds, on the scale of an arm."""
         if not ids:
             return {}
         memories = [memory for memory in self._records.read(namespace, ids).values() if _fits(memory, wanted)]
         shares = self._index.overlap(words, [memory.text for memory in memories])
-        return {memory.id: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
+        return {memory.id.int: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
 
-    def _read(self, namespace: str, best: Sequence[UUID], parts: Mapping[UUID, Parts]) -> list[Hit]:
-        memories = self._records.read(namespace, best)
-        return [Hit(memories[key], parts[key]) for key in best if key in memories]
+    def _read(self, namespace: str, best: Sequence[int], parts: Mapping[int, Parts]) -> list[Hit]:
+        ids = [UUID(int=key) for key in best]
+        memories = self._records.read(namespace, ids)
+        return [Hit(memories[key], parts[key.int]) for key in ids if key in memories]
 
 
 def _first_words(text: str, degraded: list[str]) -> str:
@@ -139,7 +140,7 @@ def _first_words(text: str, degraded: list[str]) -> str:
     return " ".join(words[:QUERY_WORDS])
 
 
-def _enough(found: Sequence[Match], distinct: Mapping[UUID, float], limit: int) -> bool:
+def _enough(found: Sequence[Match], distinct: Mapping[int, float], limit: int) -> bool:
     return len(found) < limit or len(distinct) >= CANDIDATES
 
 

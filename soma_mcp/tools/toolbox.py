@@ -50,7 +50,29 @@ def make_tool(function: Callable[..., CallToolResult], *, read_only: bool, destr
     )
     tool = Tool.from_function(guarded, annotations=hints)
     tool.parameters = _slim(tool.parameters) | {"additionalProperties": False}
+    output = tool.fn_metadata.output_schema or {}
+    tool.fn_metadata.output_schema = _flat(output, output.get("$defs", {}))
     return tool
+
+
+def _flat(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A JSON schema without references, titles and alternatives of null: clients check every answer against it."""
+    if isinstance(schema, list):
+        return [_flat(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _flat(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    kept = {key: value for key, value in schema.items() if key != "$defs" and not _is_title(key, value)}
+    types = [branch.get("type") for branch in kept.get("anyOf", ()) if set(branch) == {"type"}]
+    if types and len(types) == len(kept["anyOf"]):
+        del kept["anyOf"]
+        kept["type"] = types
+    return {key: _flat(value, definitions) for key, value in kept.items()}
+
+
+def _is_title(key: str, value: object) -> bool:
+    return key in ("title", "description") and isinstance(value, str)
 
 
 def _slim(schema: Any) -> Any:
@@ -60,7 +82,7 @@ def _slim(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     kept = {key: value for key, value in schema.items() if not (key == "default" and value is None)}
-    if isinstance(kept.get("title"), str):
+    if isinstance(kept.get("title"), str):  # a title, not a field of that name
         del kept["title"]
     branches = [branch for branch in kept.get("anyOf", ()) if branch != {"type": "null"}]
     if len(branches) == 1:

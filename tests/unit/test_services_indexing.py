@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from soma_core.domain.errors import ModelMissing, Unavailable
+from soma_core.domain.passages import split_passages
 from soma_core.domain.receipts import StoreReceipt
 from soma_core.ports.index import Checkpoint
 from soma_core.services import indexing as module

@@ -10,7 +10,8 @@ from uuid import UUID
 import qdrant_edge as edge
 
 from soma_core.adapters.qdrant import filters
-from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, OLD, SCOPE, WORDS, match, payload, point_id, rank
+from soma_core.adapters.qdrant.names import Names
+from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, OLD, SCOPE, WORDS, match, payload, point_id
 from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush_shard, named
 from soma_core.adapters.qdrant.shelf import Shelf
 from soma_core.adapters.qdrant.stamps import Stamp, list_files, write_stamp
@@ -43,6 +44,7 @@ class EdgeIndex:
     ) -> None:
         self._bm25 = _bm25(language)
         self._turns = Turns()
+        self._names = Names()
         stamp = Stamp(namespace="", store_id=store_id, model_id=model_id, language=language)
         self._shelf = Shelf(folder, stamp, dimensions, self._turns, max_open)
 
@@ -71,8 +73,16 @@ class EdgeIndex:
                 return Matches((), ())
             with self._turns.query(), engine_failures(f"the index of {named(namespace)} could not be searched"):
                 lists = shard.engine.query_batch(edge.QueryBatchRequest(list(arms.values())))
-        found = dict(zip(arms, map(_matches, lists), strict=True))
+                found = dict(zip(arms, [self._matches(shard, points) for points in lists], strict=True))
         return Matches(found.get(DENSE, ()), found.get(WORDS, ()))
+
+    def _matches(self, shard: Shard, points: Sequence[edge.ScoredPoint]) -> list[Match]:
+        def read(ids: list[Any]) -> dict[object, dict[str, Any]]:
+            return {record.id: record.payload or {} for record in shard.engine.retrieve(ids, KEY, False)}
+
+        scored = [(point.id, point.score) for point in points]
+        self._names.learn([point_id for point_id, _ in scored], read)
+        return self._names.matches(scored)
 
     def overlap(self, query: str, texts: Sequence[str]) -> list[float]:
         wanted = set(self._bm25.embed_query(query).indices)
@@ -142,14 +152,14 @@ class EdgeIndex:
             arms[DENSE] = edge.QueryRequest(
                 limit=query.limit,
                 query=edge.Query.Nearest(_floats(query.vector), using=DENSE),
-                with_payload=KEY,
+                with_payload=False,
                 filter=wanted,
                 params=edge.SearchParams(quantization=rescored),
             )
         words = self._bm25.embed_query(query.words)
         if words.indices:
             nearest = edge.Query.Nearest(words, using=WORDS)
-            arms[WORDS] = edge.QueryRequest(limit=query.limit, query=nearest, with_payload=KEY, filter=wanted)
+            arms[WORDS] = edge.QueryRequest(limit=query.limit, query=nearest, with_payload=False, filter=wanted)
         return arms
 
     def _page(self, namespace: str, shard: Shard, offset: Any) -> tuple[list[Indexed], Any]:
@@ -171,11 +181,6 @@ def _bm25(language: str) -> edge.Bm25:
 def _floats(vector: Vector) -> list[float]:
     """A list, as the engine wants it; arrays turn themselves into one faster than `list` does."""
     return cast("list[float]", vector.tolist()) if hasattr(vector, "tolist") else list(vector)
-
-
-def _matches(found: Sequence[edge.ScoredPoint]) -> list[Match]:
-    ranked = sorted(((point.score, point.payload or {}) for point in found), key=rank)
-    return [match(payload, score) for score, payload in ranked]
 
 
 def _embedded(shard: Shard, ids: Sequence[edge.PointId]) -> set[edge.PointId]:

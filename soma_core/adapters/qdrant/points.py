@@ -65,9 +65,3 @@ def _labels(point: IndexPoint) -> list[str]:
 def match(found: Mapping[str, Any], score: float) -> Match:
     """A found point, from the part of its payload that `KEY` names."""
     return Match(UUID(found[MEMORY]), found[VERSION], found[PASSAGE], score)
-
-
-def rank(found: tuple[float, Mapping[str, Any]]) -> tuple[float, str, int, int]:
-    """The order of scored payloads: best first, equal ones by memory id, version and passage."""
-    score, payload = found
-    return -score, payload[MEMORY], payload[VERSION], payload[PASSAGE]
