@@ -6,7 +6,10 @@ for ever. Such lines are answered here.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TextIO
@@ -19,23 +22,71 @@ from soma_core.domain.errors import InvalidInput, SomaError
 from soma_core.domain.validation import check_json_characters
 from soma_mcp.tools.answers import refusal
 
+READ_BYTES = 1 << 16
 PARSE_ERROR = -32700
 INVALID_PARAMS = -32602
 
 
 @asynccontextmanager
 async def answering_streams(wire_in: TextIO, wire_out: TextIO) -> AsyncIterator[tuple[Any, Any]]:
-    """The message streams of a server over these two."""
-    out = anyio.wrap_file(wire_out)
-    async with stdio_server(_Lines(wire_in, out), out) as streams:  # type: ignore[arg-type]
+    """The message streams of a server over these two.
+
+    Pipes and sockets are read and written by the event loop itself: the library would pass every line through a
+    thread, and every answer through two, which is most of what a short call costs.
+    """
+    loop = asyncio.get_running_loop()
+    lines: AsyncIterator[str] = anyio.wrap_file(wire_in).__aiter__()
+    out: Any = anyio.wrap_file(wire_out)
+    if _can_be_polled(wire_in):
+        reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), wire_in)
+        lines = _lines(reader)
+    if _can_be_polled(wire_out):
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())  # it has the flow control of writers
+        transport, _ = await loop.connect_write_pipe(lambda: protocol, wire_out)
+        out = _Out(asyncio.StreamWriter(transport, protocol, None, loop))
+    async with stdio_server(_Answered(lines, out), out) as streams:  # type: ignore[arg-type]
         yield streams
 
 
-class _Lines:
-    """The lines of a stream that the protocol library can parse; the others are answered and left out."""
+def _can_be_polled(stream: TextIO) -> bool:
+    mode = os.fstat(stream.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
-    def __init__(self, lines: TextIO, out: anyio.AsyncFile[str]) -> None:
-        self._lines = anyio.wrap_file(lines)
+
+async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
+    """The lines of a stream, however long; bytes that are no UTF-8 come as surrogates."""
+    rest = bytearray()
+    while chunk := await reader.read(READ_BYTES):
+        head, newline, tail = chunk.rpartition(b"\n")
+        if newline:
+            rest += head
+            for line in rest.split(b"\n"):
+                yield line.decode(errors="surrogateescape")
+            rest.clear()
+        rest += tail
+    if rest:
+        yield rest.decode(errors="surrogateescape")
+
+
+class _Out:
+    """What the library wants of a file to write to."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    async def write(self, text: str) -> None:
+        self._writer.write(text.encode())
+
+    async def flush(self) -> None:
+        await self._writer.drain()
+
+
+class _Answered:
+    """The lines that the protocol library can parse; the others are answered and left out."""
+
+    def __init__(self, lines: AsyncIterator[str], out: Any) -> None:
+        self._lines = lines
         self._out = out
 
     async def __aiter__(self) -> AsyncIterator[str]:

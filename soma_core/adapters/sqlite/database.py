@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
@@ -213,48 +212,67 @@ def translated(path: Path) -> Iterator[None]:
         raise
 
 
-@dataclass(slots=True)
 class _Job(Generic[T]):
-    work: Callable[[sqlite3.Connection], T]
-    done: bool = False
-    result: T | None = None
-    error: BaseException | None = None
+    """A caller's work, and what came of it; `turn` is released when it is done, or when the caller shall lead."""
+
+    __slots__ = ("done", "error", "result", "turn", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+        self.work = work
+        self.done = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.turn = threading.Lock()
+        self.turn.acquire()
 
 
 class _GroupCommit:
     """Runs jobs on one connection; those that arrive while a commit is synced share the next one.
 
-    Whoever gets the connection first runs all jobs that wait, each under its own savepoint, and commits them
-    together; the others find theirs done.
+    One caller leads: it runs all jobs that wait, each under its own savepoint, and commits them together. Then it
+    wakes their callers, and the first who came meanwhile to lead next.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        self._turn = threading.Lock()
+        self._using = threading.Lock()
         self._queue_lock = threading.Lock()
         self._queue: list[_Job[Any]] = []
+        self._led = False
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         job = _Job(work)
         with self._queue_lock:
             self._queue.append(job)
-        with self._turn:
-            if not job.done:
-                with self._queue_lock:
-                    jobs, self._queue = self._queue, []
-                self._commit(jobs)
+            leads, self._led = not self._led, True
+        if not leads:
+            job.turn.acquire()
+        if not job.done:
+            self._lead(job)
         if job.error is not None:
             raise job.error
         return job.result  # type: ignore[return-value]
 
     def outside(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` between transactions."""
-        with self._turn:
+        with self._using:
             return work(self._db)
 
     def close(self) -> None:
-        with self._turn:
+        with self._using:
             self._db.close()
+
+    def _lead(self, own: _Job[Any]) -> None:
+        with self._using:
+            with self._queue_lock:
+                jobs, self._queue = self._queue, []
+            self._commit(jobs)
+        with self._queue_lock:
+            following = self._queue[:1]
+            self._led = bool(following)
+        for job in (*jobs, *following):
+            if job is not own:
+                job.turn.release()
 
     def _commit(self, jobs: list[_Job[Any]]) -> None:
         try:
