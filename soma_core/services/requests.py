@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, is_dataclass
 from datetime import timedelta
-from typing import Any
 
 from soma_core.domain.memory import Scope, uuid7
 from soma_core.ports.records import Request
@@ -17,9 +14,5 @@ KEPT = timedelta(days=7)
 
 def request_of(scope: Scope, operation: str, arguments: object) -> Request:
     """The request of a call: its id (made here when the edge made none) and the hash of what it asks for."""
-    body = json.dumps([operation, arguments], default=_plain, sort_keys=True, separators=(",", ":"))
+    body = f"{operation}{arguments!r}"
     return Request(scope.request_id or str(uuid7()), hashlib.sha256(body.encode()).hexdigest())
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

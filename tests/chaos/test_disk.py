@@ -173,8 +173,32 @@ def test_a_full_disk_at_the_first_start_is_said_and_leaves_nothing_half_made(dis
     assert again.call("store", text="the very first")["version"] == 1
 
 
-@pytest.mark.parametrize("leave", [0, 200_000], ids=["to the last byte", "but a little"])
-@pytest.mark.parametrize("how", ["running", "started again", "started again without its index"])
+def test_a_server_that_starts_without_one_free_byte_says_so_and_starts_when_there_is_room(
+    disk: Path, start: StartServer
+) -> None:
+    home = disk / "home"
+    server = start(home, SOMA_DISK_RESERVE="16MB").ready()
+    server.call("store", text="the heron was seen")
+    wait_until(lambda: settled(server), "all to be indexed")
+    server.leave()
+    ballast = fill(disk, 0)
+    refused = start(home, SOMA_DISK_RESERVE="16MB")
+    with pytest.raises(Gone, match="is full"):
+        refused.call("status")
+    assert "Traceback" not in refused.stderr, refused.stderr
+    ballast.unlink()
+    assert texts(start(home, SOMA_DISK_RESERVE="16MB").call("recall", query="heron")) == ["the heron was seen"]
+
+
+@pytest.mark.parametrize(
+    ("how", "leave"),
+    [
+        ("running", 0),
+        ("running", 200_000),
+        ("started again", 200_000),
+        ("started again without its index", 200_000),
+    ],
+)
 def test_with_a_reserve_a_disk_that_others_filled_stops_stores_and_nothing_else(
     disk: Path, start: StartServer, how: str, leave: int
 ) -> None:

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x534F4D41  # "SOMA"
 SCHEMA_VERSION = 1
+SHARED_MEMORY_BYTES = 32 << 10
+"""What SQLite must be able to write before it can even read a file in WAL mode."""
 QUICK_CHECK_BYTES = 8 << 20
 """A file up to this size is checked whole at every start (some 10 ms)."""
 
@@ -202,7 +204,8 @@ def translated(path: Path) -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise StoreCorrupt(f"{path} is damaged: {error}. {_restore(path)}") from error
-        if name.startswith("SQLITE_FULL"):
+        full = isinstance(error, sqlite3.OperationalError) and free_bytes(path) < SHARED_MEMORY_BYTES
+        if name.startswith("SQLITE_FULL") or full:
             message = f"the disk of {path.parent} is full; nothing was stored: make room"
             raise Unavailable(message, retry_after=5) from error
         if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
