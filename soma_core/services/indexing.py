@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from uuid import UUID
+from dataclasses import replace
 
 from soma_core.domain.errors import ModelMissing, SomaError, Unavailable
 from soma_core.domain.events import Event, EventKind
-from soma_core.domain.passages import dated, split_passages, spoken
 from soma_core.domain.receipts import Indexed
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import Checkpoint, IndexPoint, VectorIndex
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore, Versioned
+from soma_core.services.points import Passage, passages_of, portions
+from soma_core.services.progress import Pending, Progress
 
 log = logging.getLogger(__name__)
 
@@ -24,53 +24,9 @@ WORDS_BATCH = 500
 INLINE_BATCH = 50
 PENDING_LIMIT = 1_000
 
-PORTION_CHARS = 24_000
-"""Embedded in one call: about 6,000 tokens, half a second on two cores."""
-
 
 class Interrupted(Exception):
     """Indexing was told to stop in the middle; what was not finished is done by the next start."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far the events of a namespace are in its index. There is one for a namespace, for good.
-
-    `words` moves under `lock`, `vectors` under the lock of all vectors; whoever holds both may begin anew.
-    """
-
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    known: bool = False
-    """Whether the index was asked how far it is."""
-    epoch: int = 0
-    """Grows when the index starts empty: what was read from it before must be read again."""
-    words: int = 0
-    vectors: int = 0
-    flushed: Checkpoint = field(default_factory=Checkpoint)
-    unflushed: int = 0
-    """Points written since the last flush."""
-    failed: int = 0
-    """Passages that could not be embedded; they are found by their words only."""
-
-    def stand_at(self, checkpoint: Checkpoint) -> None:
-        """Begin at what the index holds."""
-        self.words, self.vectors, self.flushed = checkpoint.words, checkpoint.vectors, checkpoint
-        self.unflushed, self.known = 0, True
-        self.epoch += 1
-
-    def checkpoint(self) -> Checkpoint:
-        words = self.words
-        return Checkpoint(words, min(words, self.vectors))
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """What the words of the index lack: ids newest first, and how many more there are than are listed."""
-
-    ids: Sequence[UUID]
-    unlisted: int
-    epoch: int
-    """Of the index that was asked: when it has changed after a search, the search saw another index."""
 
 
 class Indexing:
@@ -95,7 +51,7 @@ class Indexing:
         self._index = index
         self._embedder = embedder
         self._has_room = has_room
-        self._progress: dict[str, _Progress] = {}
+        self._progress: dict[str, Progress] = {}
         self._table_lock = threading.Lock()
         self._vectors_lock = threading.RLock()
         self._losses = 0
@@ -249,11 +205,11 @@ class Indexing:
             self._notices[namespace] = f"the index of {namespace!r} is being rebuilt from the records"
         self.changed(namespace)
 
-    def _entry(self, namespace: str) -> _Progress:
+    def _entry(self, namespace: str) -> Progress:
         with self._table_lock:
-            return self._progress.setdefault(namespace, _Progress())
+            return self._progress.setdefault(namespace, Progress())
 
-    def _of(self, namespace: str) -> _Progress:
+    def _of(self, namespace: str) -> Progress:
         """The progress of a namespace; the first time, and after a loss, the index is asked. Raises `Unavailable`."""
         self._notice_losses()
         progress = self._entry(namespace)
@@ -266,7 +222,7 @@ class Indexing:
                     self._say_lost(namespace, found)
         return progress
 
-    def _reached(self, namespace: str) -> _Progress:
+    def _reached(self, namespace: str) -> Progress:
         """The progress for a reader; an index that cannot be opened has nothing, and everything is pending."""
         try:
             return self._of(namespace)
@@ -294,7 +250,7 @@ class Indexing:
                 progress.known = False
                 self.changed(namespace)
 
-    def _advance_words(self, namespace: str, progress: _Progress, limit: int) -> int:
+    def _advance_words(self, namespace: str, progress: Progress, limit: int) -> int:
         events = self._events.read(namespace, progress.words, limit)
         if events:
             for event in events:
@@ -308,11 +264,11 @@ class Indexing:
         keys = [(e.memory_id, e.version) for e in events if e.kind in (EventKind.STORED, EventKind.REVISED)]
         return list(self._records.versions(namespace, keys).values())
 
-    def _write(self, namespace: str, items: Sequence[Versioned], progress: _Progress, *, embed: bool) -> None:
+    def _write(self, namespace: str, items: Sequence[Versioned], progress: Progress, *, embed: bool) -> None:
         """Put the versions' passages into the index, then repair what moved in the records meanwhile."""
         if not items:
             return
-        passages = [passage for item in items for passage in _passages(item)]
+        passages = [passage for item in items for passage in passages_of(item)]
         points = self._embedded(passages, progress) if embed else [passage.point for passage in passages]
         self._check_room(namespace)
         self._index.put(namespace, points)
@@ -331,10 +287,10 @@ class Indexing:
             elif item.current and not found.current:
                 self._index.retire(namespace, item.memory.id, item.memory.version + 1)
 
-    def _embedded(self, passages: Sequence[_Passage], progress: _Progress) -> list[IndexPoint]:
+    def _embedded(self, passages: Sequence[Passage], progress: Progress) -> list[IndexPoint]:
         """The points with their vectors, embedded in portions of like length."""
         done: list[IndexPoint] = []
-        for portion in _portions(passages):
+        for portion in portions(passages):
             if self._stopping:
                 raise Interrupted
             texts = [passage.text for passage in portion]
@@ -348,7 +304,7 @@ class Indexing:
             done += [replace(each.point, vector=vector) for each, vector in zip(portion, vectors, strict=True)]
         return done
 
-    def _embedded_alone(self, text: str, progress: _Progress) -> Vector | None:
+    def _embedded_alone(self, text: str, progress: Progress) -> Vector | None:
         try:
             return self._embedder.embed_passages([text])[0]
         except ModelMissing:
@@ -356,49 +312,3 @@ class Indexing:
         except Exception:
             progress.failed += 1
             return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Passage:
-    """A point without its vector, and the text that the vector is made of."""
-
-    point: IndexPoint
-    text: str
-
-
-def _portions(passages: Sequence[_Passage]) -> Iterable[list[_Passage]]:
-    portion: list[_Passage] = []
-    chars = 0
-    for passage in sorted(passages, key=lambda passage: len(passage.text)):
-        if portion and chars + len(passage.text) > PORTION_CHARS:
-            yield portion
-            portion, chars = [], 0
-        portion.append(passage)
-        chars += len(passage.text)
-    if portion:
-        yield portion
-
-
-def _passages(item: Versioned) -> list[_Passage]:
-    memory = item.memory
-    return [
-        _Passage(_point(item, number, passage), spoken(passage, memory.speaker))
-        for number, passage in enumerate(split_passages(memory.text))
-    ]
-
-
-def _point(item: Versioned, number: int, passage: str) -> IndexPoint:
-    memory = item.memory
-    return IndexPoint(
-        memory_id=memory.id,
-        version=memory.version,
-        passage=number,
-        words=dated(passage, memory.speaker, memory.occurred_at),
-        vector=None,
-        current=item.current,
-        type=memory.type,
-        tags=memory.tags,
-        thread=memory.thread,
-        speaker=memory.speaker,
-        occurred_at=memory.occurred_at,
-    )

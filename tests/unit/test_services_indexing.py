@@ -14,6 +14,7 @@ from soma_core.domain.passages import split_passages
 from soma_core.domain.receipts import StoreReceipt
 from soma_core.ports.index import Checkpoint
 from soma_core.services import indexing as module
+from soma_core.services import points
 from soma_core.services.indexing import Interrupted
 from tests.support.embedder import embed
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
@@ -254,7 +255,7 @@ def test_without_a_model_the_words_are_in_and_the_vectors_wait(engine: Engine) -
 
 
 def test_a_stop_in_the_middle_is_finished_by_the_next_start(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PORTION_CHARS", 10)
+    monkeypatch.setattr(points, "PORTION_CHARS", 10)
     for n in range(4):
         engine.store(f"alpha {n}")
     engine.embedder.before = once(engine.soma.indexing.stop)
@@ -380,7 +381,7 @@ def test_a_failing_index_never_fails_a_store(engine: Engine) -> None:
 def test_every_passage_of_a_long_text_gets_its_own_vector_in_its_own_place(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PORTION_CHARS", 2_000)
+    monkeypatch.setattr(points, "PORTION_CHARS", 2_000)
     sentence = {n: f"Passage {n} " + "filler " * (170 - 20 * n) + "ends. " for n in range(5)}
     text = "".join(sentence.values())
     engine.store(text)

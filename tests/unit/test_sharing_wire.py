@@ -13,6 +13,7 @@ import pytest
 from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import NewMemory, Scope
 from soma_core.engine import Soma
+from soma_core.services.requests import request_of
 from soma_mcp.sharing import wire
 from soma_mcp.sharing.wire import Channel, ConnectionLost, method
 
@@ -94,3 +95,12 @@ def test_positional_and_named_arguments_are_the_same_call() -> None:
     by_place = method("store").encode((scope, memory, True), {})
     by_name = method("store").encode((), {"scope": scope, "memory": memory, "check": True})
     assert by_place == by_name
+
+
+def test_a_call_that_came_over_the_wire_is_the_same_request() -> None:
+    memory = NewMemory.parse("tea", tags=["a"], occurred_at="2026-03-14T09:30:00+02:00", payload={"b": 1, "a": [True]})
+    scope = Scope("ns", request_id="once")
+    sent = method("store_many").encode((scope, [memory]), {})
+    arrived = method("store_many").arguments.validate_json(sent.partition(b"\0")[2])
+    assert arrived["memories"] == [memory]
+    assert request_of(scope, "store", arrived["memories"]) == request_of(scope, "store", [memory])
