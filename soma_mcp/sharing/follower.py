@@ -31,6 +31,7 @@ class Follower:
         self._idle: list[Channel] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._watching: Channel | None = None
         self.hello: dict[str, Any] = {}
         self._put_back(self._connect())
 
@@ -63,9 +64,11 @@ class Follower:
             try:
                 channel.receive()
             except ConnectionLost:
+                channel.close()
                 if not self._closed:
                     on_loss()
 
+        self._watching = channel
         threading.Thread(target=wait, name="watch", daemon=True).start()
 
     def close(self) -> None:
@@ -74,6 +77,8 @@ class Follower:
             idle, self._idle = self._idle, []
         for channel in idle:
             channel.close()
+        if self._watching:
+            self._watching.hang_up()
 
     def _take(self) -> Channel:
         with self._lock:
@@ -92,15 +97,15 @@ class Follower:
         problem: Exception | None = None
         for address in self._addresses:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            channel = Channel(connection)
             try:
                 connection.settimeout(HELLO_SECONDS)
                 connection.connect(str(address))
-                channel = Channel(connection)
                 self.hello = _greeted(channel)
                 connection.settimeout(None)
                 return channel
             except (OSError, ValueError, ConnectionLost) as error:
-                connection.close()
+                channel.close()
                 problem = error
         raise ConnectionLost(f"no owner answers: {problem}")
 
