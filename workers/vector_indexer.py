@@ -19,8 +19,8 @@ MODEL_RETRY_SECONDS = 60.0
 START_SECONDS = 1.0
 """The model is loaded once the first caller has its answer, or when none came for so long."""
 
-GATHER_SECONDS = 0.01
-"""After the first news more is let come, so that a crowd is served in batches."""
+GATHER_SECONDS = 0.05
+"""Between two batches of words for a crowd; recall finds what waits by itself."""
 BUSY_BATCH = 8
 """Events embedded at a time while callers are served."""
 QUIET_SECONDS = 0.02
@@ -74,7 +74,7 @@ class VectorIndexer:
         """Wait for callers to be quiet, bringing in their words; how many events to embed then."""
         patience = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() - self._soma.last_call < QUIET_SECONDS:
-            if time.monotonic() > patience or self._stop.wait(QUIET_SECONDS):
+            if time.monotonic() > patience or self._stop.wait(GATHER_SECONDS):
                 return BUSY_BATCH
             self._indexing.words_step(namespace)
         return EMBED_BATCH if time.monotonic() - self._soma.last_call > IDLE_SECONDS else BUSY_BATCH
@@ -99,7 +99,7 @@ class VectorIndexer:
             self._soma.served.wait(START_SECONDS)
             return
         if self._indexing.wait(IDLE_SECONDS):
-            self._stop.wait(GATHER_SECONDS)
+            self._stop.wait(QUIET_SECONDS)
             return
         for namespace in self._indexing.behind():
             if not self._stop.is_set():

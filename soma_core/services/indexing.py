@@ -68,7 +68,8 @@ class Indexing:
         epoch, done = progress.epoch, progress.words
         newest = self._events.newest(namespace, done, PENDING_LIMIT)
         more = self._events.lag(namespace, done) - len(newest) if len(newest) == PENDING_LIMIT else 0
-        return Pending(list(dict.fromkeys(event.memory_id for event in newest)), more, epoch)
+        behind = 0 if not newest and progress.vectors >= done else self._events.lag(namespace, progress.vectors)
+        return Pending(list(dict.fromkeys(event.memory_id for event in newest)), more, behind, epoch)
 
     def epoch(self, namespace: str) -> int:
         """Which of its indexes the namespace has now."""
@@ -279,8 +280,10 @@ class Indexing:
         self._repair(namespace, items)
 
     def _repair(self, namespace: str, written: Sequence[Versioned]) -> None:
-        now = self._records.versions(namespace, [(item.memory.id, item.memory.version) for item in written])
-        for item in written:
+        live = self._records.live_versions(namespace, [item.memory.id for item in written])
+        moved = [item for item in written if not item.current or live.get(item.memory.id) != item.memory.version]
+        now = self._records.versions(namespace, [(item.memory.id, item.memory.version) for item in moved])
+        for item in moved:
             found = now.get((item.memory.id, item.memory.version))
             if found is None:
                 self._index.remove(namespace, item.memory.id, item.memory.version + 1)

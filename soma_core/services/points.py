@@ -9,8 +9,8 @@ from soma_core.domain.passages import dated, split_passages, spoken
 from soma_core.ports.index import IndexPoint
 from soma_core.ports.records import Versioned
 
-PORTION_CHARS = 24_000
-"""Embedded in one call: about 6,000 tokens, half a second on two cores."""
+PORTION_CHARS = 48_000
+"""Embedded in one call: about 12,000 tokens, a second on two cores."""
 
 
 @dataclass(frozen=True, slots=True)

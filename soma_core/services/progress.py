@@ -47,5 +47,7 @@ class Pending:
 
     ids: Sequence[UUID]
     unlisted: int
+    unembedded: int
+    """How many events have no vectors yet."""
     epoch: int
     """Of the index that was asked: when it has changed after a search, the search saw another index."""

@@ -55,8 +55,8 @@ class Recalling:
         lexical = {**spread(gathered.lexical), **self._overlaps(namespace, words, fresh, query.filter)}
         if waiting.unlisted:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
-        if vector is not None and (behind := self._indexing.backlog(namespace)[1]):
-            degraded.append(f"vectors: {behind} memories are found by their words only so far")
+        if vector is not None and waiting.unembedded:
+            degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
         parts = fuse(spread(gathered.dense), lexical)
         hits = self._read(namespace, ranked(parts, query.limit), parts)
         packed, tokens = pack(hits, query.max_tokens)
