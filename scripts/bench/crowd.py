@@ -27,7 +27,7 @@ READ = 500
 
 def measure(bench: Bench) -> list[Row]:
     """Rounds of both in turn; then read everything that was acknowledged."""
-    rounds, calls = bench.times(7, 2), bench.times(50, 10)
+    rounds, calls = bench.times(5, 2), bench.times(200, 10)
     with bench.empty() as home:
         rates, bare, latencies, ids = _rounds(home, rounds, calls)
         lost = _lost(home, ids)
