@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.bench import bulk, calls, crowd, memory, starts
+from scripts.bench import agents, bulk, calls, crowd, memory, starts
 from scripts.bench.figures import Row, say
 from scripts.bench.stores import Bench
 
@@ -22,6 +22,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "store": calls.measure_store,
     "recall": calls.measure_recall,
     "clients": crowd.measure,
+    "agents": agents.measure,
     "bulk": bulk.measure,
     "memory": memory.measure,
 }
