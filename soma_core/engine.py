@@ -84,13 +84,30 @@ class Soma:
         self.served = threading.Event()
         """Set when the first caller was answered: the model is not loaded in the way of that answer."""
 
-    def store(self, scope: Scope, memory: NewMemory, check: bool = False) -> StoreReceipt:
-        """Keep a memory; durable when this returns. With `check`, one with the same text is not stored again."""
+    def store(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
+        """Keep a memory; durable when this returns."""
+        outcome = self.store_each([(scope, memory)])[0]
+        if isinstance(outcome, SomaError):
+            raise outcome
+        return outcome
+
+    def store_checked(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
+        """Keep a memory unless there is one with the same text; names the similar ones."""
         self.last_call = time.monotonic()
         try:
-            if check:
-                return self._storing.store_checked(scope, memory)
-            return self._storing.store(scope, [memory])[0]
+            return self._storing.store_checked(scope, memory)
+        finally:
+            self.served.set()
+
+    def store_each(self, calls: Sequence[tuple[Scope, NewMemory]]) -> list[StoreReceipt | SomaError]:
+        """Do what `store` does for each of several callers, in one commit; each stands or falls alone.
+
+        Cheaper than as many threads that each call `store`. Raises `Unavailable` when nothing could be stored.
+        """
+        self.last_call = time.monotonic()
+        try:
+            outcomes = self._storing.store_each([(scope, [memory]) for scope, memory in calls])
+            return [outcome if isinstance(outcome, SomaError) else outcome[0] for outcome in outcomes]
         finally:
             self.served.set()
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
 from soma_core.domain.query import BrowseQuery, Page, Selection
 from soma_core.domain.receipts import Change, Forgotten
@@ -46,6 +47,15 @@ class Counts:
     types: Mapping[MemoryType, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Memories to store together, and the request that asks for it."""
+
+    namespace: str
+    memories: Sequence[NewMemory]
+    request: Request
+
+
 class RecordStore(Protocol):
     """Durable and transactional. Safe to call from many threads.
 
@@ -62,6 +72,13 @@ class RecordStore(Protocol):
         At a coordinate that has a memory the next version is made (`revised`), or none where it would say the same
         (`unchanged`); a forgotten one is begun anew, and what was forgotten stays out of reach.
         Raises `Conflict` when the request id was used with another digest.
+        """
+        ...
+
+    def store_each(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
+        """Do what `store` does for each submission, in the order given and in one commit.
+
+        Each stands or falls alone; what `store` would have raised stands in its place.
         """
         ...
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import NewMemory, Scope
-from soma_core.domain.receipts import Indexed, Similar, StoreReceipt, StoreStatus
-from soma_core.ports.records import RecordStore
+from soma_core.domain.receipts import Change, Indexed, Similar, StoreReceipt, StoreStatus
+from soma_core.ports.records import RecordStore, Submission
 from soma_core.services.indexing import Indexing
 from soma_core.services.recall import Recalling
 from soma_core.services.requests import request_of
@@ -26,17 +27,31 @@ class Storing:
         self._records = records
         self._indexing = indexing
         self._recalling = recalling
-        self._at_work = 0
+        self._callers = 0
         self._counting = threading.Lock()
 
     def store(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
         """Store all or none; answered after the commit. Raises `Conflict`, `Unavailable`."""
-        with self._one_more():
-            changes = self._records.store(scope.namespace, memories, request_of(scope, "store", memories))
-            alone = self._at_work == 1
-        indexed: Indexed = "lexical" if alone and self._indexing.words_now(scope.namespace) else "none"
-        self._indexing.changed(scope.namespace)
-        return [StoreReceipt(change.id, change.version, change.status, indexed) for change in changes]
+        outcome = self.store_each([(scope, memories)])[0]
+        if isinstance(outcome, SomaError):
+            raise outcome
+        return outcome
+
+    def store_each(self, calls: Sequence[tuple[Scope, Sequence[NewMemory]]]) -> list[list[StoreReceipt] | SomaError]:
+        """Do what `store` does for each caller, in one commit; each stands or falls alone.
+
+        Raises `Unavailable` when nothing could be stored.
+        """
+        with self._at_work(len(calls)):
+            outcomes = self._records.store_each(
+                [Submission(scope.namespace, new, request_of(scope, "store", new)) for scope, new in calls]
+            )
+            alone = self._callers == 1
+        first = calls[0][0].namespace
+        indexed: Indexed = "lexical" if alone and self._indexing.words_now(first) else "none"
+        for namespace in {scope.namespace for scope, _ in calls}:
+            self._indexing.changed(namespace)
+        return [_receipts(outcome, indexed) for outcome in outcomes]
 
     def store_checked(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
         """Look for similar memories first; one with the same text is named instead of storing it again."""
@@ -52,15 +67,21 @@ class Storing:
         return replace(receipt, similar=[near for near in similar if near.id != receipt.id])
 
     @contextmanager
-    def _one_more(self) -> Iterator[None]:
+    def _at_work(self, callers: int) -> Iterator[None]:
         """Count the callers at work: in a crowd the indexer brings the words of many in at once, which is cheaper."""
         with self._counting:
-            self._at_work += 1
+            self._callers += callers
         try:
             yield
         finally:
             with self._counting:
-                self._at_work -= 1
+                self._callers -= callers
+
+
+def _receipts(outcome: list[Change] | SomaError, indexed: Indexed) -> list[StoreReceipt] | SomaError:
+    if isinstance(outcome, SomaError):
+        return outcome
+    return [StoreReceipt(change.id, change.version, change.status, indexed) for change in outcome]
 
 
 def _folded(text: str) -> str:

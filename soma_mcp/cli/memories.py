@@ -59,7 +59,8 @@ def store(
     raw = parse_json("payload", payload) if payload is not None else None
     memory = NewMemory.parse(text, type=type_, tags=list(tags), payload=raw, **fields)
     with terminal.memory() as shared:
-        receipt = shared.store(terminal.scope(key), memory, check)
+        store_it = shared.store_checked if check else shared.store
+        receipt = store_it(terminal.scope(key), memory)
     lines = [f"{receipt.status.value} {receipt.id} (version {receipt.version})"]
     lines += [f"similar {s.id} ({s.score:.2f}): {s.text}" for s in receipt.similar]
     terminal.show(describe_stored(receipt), "\n".join(lines))

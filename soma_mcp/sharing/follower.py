@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 
 from soma_core.engine import Progress
 from soma_mcp.sharing.owner import addresses
-from soma_mcp.sharing.wire import PROTOCOL, Channel, ConnectionLost, error_from, method
+from soma_mcp.sharing.wire import PROTOCOL, Channel, ConnectionLost, Line, method
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Follower:
         self._lock = threading.Lock()
         self._closed = False
         self._watching: Channel | None = None
+        self._lines: list[Line] = []
+        """Idle ones; only the event loop touches them. The owner ends them."""
         self.hello: dict[str, Any] = {}
         self._put_back(self._connect())
 
@@ -52,9 +55,21 @@ class Follower:
             channel.close()
             raise
         self._put_back(channel)
-        if kind == b"E":
-            raise error_from(answer)
-        return called.result.validate_json(answer)
+        return called.outcome(kind, answer)
+
+    async def call_async(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Like `call`, on the event loop and without progress: a thread would cost as much as the call itself."""
+        called = method(name)
+        body = called.encode(args, kwargs)
+        line = self._lines.pop() if self._lines else await self._dial()
+        try:
+            line.send(b"C", body)
+            kind, answer = await line.receive()
+        except BaseException:
+            line.close()
+            raise
+        self._lines.append(line)
+        return called.outcome(kind, answer)
 
     def watch(self, on_loss: Callable[[], None]) -> None:
         """Call `on_loss` from a thread of its own as soon as the owner goes away."""
@@ -93,6 +108,15 @@ class Follower:
                 return
         channel.close()
 
+    async def _dial(self) -> Line:
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                _, line = await asyncio.get_running_loop().create_unix_connection(Line, str(self._address))
+                _check_hello(*await line.receive())
+                return line
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(f"the owner does not answer: {error}") from error
+
     def _connect(self) -> Channel:
         problem: Exception | None = None
         for address in self._addresses:
@@ -101,7 +125,8 @@ class Follower:
             try:
                 connection.settimeout(HELLO_SECONDS)
                 connection.connect(str(address))
-                self.hello = _greeted(channel)
+                self.hello = _check_hello(*channel.receive())
+                self._address = address
                 connection.settimeout(None)
                 return channel
             except (OSError, ValueError, ConnectionLost) as error:
@@ -110,9 +135,8 @@ class Follower:
         raise ConnectionLost(f"no owner answers: {problem}")
 
 
-def _greeted(channel: Channel) -> dict[str, Any]:
+def _check_hello(kind: bytes, body: bytes) -> dict[str, Any]:
     """What the owner says of itself. Raises `ValueError` when it does not speak this protocol."""
-    kind, body = channel.receive()
     hello: dict[str, Any] = json.loads(body)
     if kind != b"H" or hello.get("protocol") != PROTOCOL:
         raise ValueError("the owner speaks another protocol")

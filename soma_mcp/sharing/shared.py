@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from anyio import to_thread
 
 from embeddings.resolve import resolve
 from soma_core.adapters.folder import FolderLock
@@ -26,6 +30,7 @@ from workers.runner import Workers
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Method = Callable[Concatenate[Soma, Scope, P], T]
 log = logging.getLogger(__name__)
 
 ELECTION_SECONDS = 15.0
@@ -83,13 +88,17 @@ class SharedSoma:
         """What the process that owns the folder says of itself: pid, version, model, language; empty for this one."""
         return dict(self._target.hello) if isinstance(self._target, Follower) else {}
 
-    def store(self, scope: Scope, memory: NewMemory, check: bool = False) -> StoreReceipt:
+    def store(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
         """See `Soma.store`."""
-        return self._call(Soma.store, _identified(scope), memory, check)
+        return self._call(Soma.store, scope, memory)
+
+    def store_checked(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
+        """See `Soma.store_checked`."""
+        return self._call(Soma.store_checked, scope, memory)
 
     def store_many(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
         """See `Soma.store_many`."""
-        return self._call(Soma.store_many, _identified(scope), memories)
+        return self._call(Soma.store_many, scope, memories)
 
     def recall(self, scope: Scope, query: RecallQuery) -> Recall:
         """See `Soma.recall`."""
@@ -113,7 +122,7 @@ class SharedSoma:
         reason: str | None = None,
     ) -> ForgetReceipt:
         """See `Soma.forget`."""
-        return self._call(Soma.forget, _identified(scope), ids, wanted, purge, dry_run, reason)
+        return self._call(Soma.forget, scope, ids, wanted, purge, dry_run, reason)
 
     def status(self, scope: Scope) -> Status:
         """See `Soma.status`."""
@@ -147,15 +156,26 @@ class SharedSoma:
         if target:
             target.close()
 
-    def _call(self, method: Callable[Concatenate[Soma, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def call(self, method: Method[P, T], scope: Scope, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the engine from an event loop; it takes a thread only while this process is the owner."""
+        scope = _identified(scope)
+        target = self._target
+        if isinstance(target, Follower):
+            with contextlib.suppress(ConnectionLost):
+                result: T = await target.call_async(method.__name__, (scope, *args), kwargs)
+                return result
+        return await to_thread.run_sync(partial(self._call, method, scope, *args, **kwargs))
+
+    def _call(self, method: Method[P, T], scope: Scope, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the engine, here or at the owner; again, when the owner goes away before it answers."""
+        scope = _identified(scope)
         while True:
             target = self._reach()
             try:
                 if isinstance(target, Follower):
-                    result: T = target.call(method.__name__, args, kwargs)
+                    result: T = target.call(method.__name__, (scope, *args), kwargs)
                     return result
-                return method(target.soma, *args, **kwargs)
+                return method(target.soma, scope, *args, **kwargs)
             except ConnectionLost:
                 self._lose(target)
 

@@ -13,6 +13,7 @@ E     its error as JSON: code, message, fields, retry_after
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import json
@@ -20,7 +21,7 @@ import socket
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -30,9 +31,10 @@ from soma_core.engine import Soma
 
 PROTOCOL = 1
 MAX_FRAME = 1 << 30
+HEAD = struct.Struct(">Ic")
 
 SHARED_METHODS = (
-    "store", "store_many", "recall", "get", "browse", "forget", "status",
+    "store", "store_checked", "store_many", "recall", "get", "browse", "forget", "status",
     "warm", "index", "reindex", "inspect", "problems",
 )  # fmt: skip
 
@@ -50,6 +52,12 @@ class Method:
     arguments: TypeAdapter[Any]
     result: TypeAdapter[Any]
     reports_progress: bool
+
+    def outcome(self, kind: bytes, body: bytes) -> Any:
+        """What a frame that answers a call holds; raises the owner's error."""
+        if kind == b"E":
+            raise error_from(body)
+        return self.result.validate_json(body)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         named = dict(zip(self.parameters, args, strict=False)) | kwargs
@@ -81,16 +89,14 @@ class Channel:
     def send(self, kind: bytes, body: bytes) -> None:
         """Send one frame. Raises `ConnectionLost`."""
         try:
-            self._socket.sendall(struct.pack(">Ic", len(body) + 1, kind) + body)
+            self._socket.sendall(_frame(kind, body))
         except OSError as error:
             raise ConnectionLost(str(error)) from error
 
     def receive(self) -> tuple[bytes, bytes]:
         """Receive one frame: what it is, and its body. Raises `ConnectionLost`."""
-        length, kind = struct.unpack(">Ic", self._exactly(5))
-        if not 1 <= length <= MAX_FRAME:
-            raise ConnectionLost(f"a frame of {length} bytes: the other side does not speak this protocol")
-        return kind, self._exactly(length - 1)
+        size, kind = _head(self._exactly(HEAD.size))
+        return kind, self._exactly(size)
 
     def hang_up(self) -> None:
         """End the connection for both sides, also for a thread that waits in `receive`."""
@@ -111,6 +117,64 @@ class Channel:
         if len(found) < size:
             raise ConnectionLost("the other side closed the connection")
         return found
+
+
+class Line(asyncio.Protocol):
+    """Frames over a connection of the event loop. One caller sends and receives at a time."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._lost = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        self._wake()
+
+    def send(self, kind: bytes, body: bytes) -> None:
+        """Send one frame; that the connection is lost shows at the next `receive`."""
+        self._transport.write(_frame(kind, body))
+
+    async def receive(self) -> tuple[bytes, bytes]:
+        """Receive one frame: what it is, and its body. Raises `ConnectionLost`."""
+        while True:
+            if len(self._received) >= HEAD.size:
+                size, kind = _head(self._received[: HEAD.size])
+                if len(self._received) >= HEAD.size + size:
+                    body = bytes(self._received[HEAD.size : HEAD.size + size])
+                    del self._received[: HEAD.size + size]
+                    return kind, body
+            if self._lost:
+                raise ConnectionLost("the other side closed the connection")
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._transport.close()
+
+    def _wake(self) -> None:
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+def _frame(kind: bytes, body: bytes) -> bytes:
+    return HEAD.pack(len(body) + 1, kind) + body
+
+
+def _head(head: bytes | bytearray) -> tuple[int, bytes]:
+    """The size of a frame's body and what it is. Raises `ConnectionLost` for what cannot be a frame."""
+    length, kind = HEAD.unpack(head)
+    if not 1 <= length <= MAX_FRAME:
+        raise ConnectionLost(f"a frame of {length} bytes: the other side does not speak this protocol")
+    return length - 1, kind
 
 
 def error_body(error: SomaError) -> bytes:

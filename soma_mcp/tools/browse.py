@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from soma_core.domain.query import BrowseQuery, Filter, Page
+from soma_core.engine import Soma
 from soma_mcp.tools.answers import MemoryAnswer, answer, describe, line
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
@@ -20,7 +21,7 @@ class BrowseAnswer(TypedDict):
 
 
 def browse_tool(box: Toolbox) -> Tool:
-    def browse(
+    async def browse(
         since: Annotated[str | None, Field(description="ISO 8601, inclusive")] = None,
         until: Annotated[str | None, Field(description="ISO 8601; a date includes that day")] = None,
         types: list[str] | None = None,
@@ -34,7 +35,7 @@ def browse_tool(box: Toolbox) -> Tool:
         """List memories by time, without a question: what happened lately, or all of a thread."""
         wanted = Filter.parse(types=types, tags=tags, thread=thread, speaker=speaker, since=since, until=until)
         query = BrowseQuery.parse(order=order, limit=limit, cursor=cursor, filter=wanted)
-        page = box.memory().browse(box.scope(), query)
+        page = await box.call(Soma.browse, box.scope(), query)
         shown = [line(memory) for memory in page.memories] or ["Nothing was found."]
         if page.next_cursor:
             shown.append(f"(more: cursor {page.next_cursor})")

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from soma_core.domain.query import Filter, parse_ids
 from soma_core.domain.receipts import ForgetReceipt
 from soma_core.domain.validation import check_bool, check_string
+from soma_core.engine import Soma
 from soma_mcp.tools.answers import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
@@ -28,7 +29,7 @@ class ForgetAnswer(TypedDict):
 
 
 def forget_tool(box: Toolbox) -> Tool:
-    def forget(
+    async def forget(
         ids: Annotated[list[str] | None, Field(description="Either ids, or a filter of the fields below")] = None,
         thread: str | None = None,
         tags: Annotated[list[str] | None, Field(description="All of them")] = None,
@@ -43,8 +44,8 @@ def forget_tool(box: Toolbox) -> Tool:
         wanted = Filter.parse(thread=thread, tags=tags, speaker=speaker, before=before)
         why = check_string("reason", reason, max_chars=MAX_REASON) if reason is not None else None
         chosen = parse_ids(ids) if ids is not None else ()
-        receipt = box.memory().forget(
-            box.scope(key), chosen, wanted, check_bool("purge", purge), check_bool("dry_run", dry_run), why
+        receipt = await box.call(
+            Soma.forget, box.scope(key), chosen, wanted, check_bool("purge", purge), check_bool("dry_run", dry_run), why
         )
         return answer(shown_receipt(receipt), describe_receipt(receipt))
 

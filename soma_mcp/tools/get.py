@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from soma_core.domain.query import parse_ids
+from soma_core.engine import Soma
 from soma_mcp.tools.answers import MemoryAnswer, answer, compact, describe, line
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
@@ -19,11 +20,11 @@ class GetAnswer(TypedDict):
 
 
 def get_tool(box: Toolbox) -> Tool:
-    def get(
+    async def get(
         ids: Annotated[list[str], Field(description="Whole ids, or the twelve digits shown in brackets")],
     ) -> Annotated[CallToolResult, GetAnswer]:
         """Read memories in full by id, with payload and version."""
-        memories = box.memory().get(box.scope(), parse_ids(ids))
+        memories = await box.call(Soma.get, box.scope(), parse_ids(ids))
         shown = [
             f"{line(memory)}\n(version {memory.version}, {memory.type.value}, id {memory.id}"
             + (f", payload {compact(memory.payload)})" if memory.payload else ")")

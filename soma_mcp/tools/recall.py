@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from soma_core.domain.query import Filter, Hit, Recall, RecallQuery
+from soma_core.engine import Soma
 from soma_mcp.tools.answers import BriefAnswer, answer, brief, line
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
@@ -34,7 +35,7 @@ class RecallAnswer(TypedDict):
 
 
 def recall_tool(box: Toolbox) -> Tool:
-    def recall(
+    async def recall(
         query: Annotated[str, Field(description="A question or subject, in words")],
         limit: Annotated[int, Field(description="1 to 100")] = 10,
         types: Annotated[list[str] | None, Field(description="episodic, semantic, procedural")] = None,
@@ -49,7 +50,7 @@ def recall_tool(box: Toolbox) -> Tool:
         """Search long-term memory by meaning and words: before answering from assumption, and when a task starts."""
         wanted = Filter.parse(types=types, tags=tags, thread=thread, speaker=speaker, since=since, until=until)
         question = RecallQuery.parse(query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted)
-        found = box.memory().recall(box.scope(), question)
+        found = await box.call(Soma.recall, box.scope(), question)
         return answer(_shown(found), describe_recall(found))
 
     return make_tool(recall, read_only=True)

@@ -8,7 +8,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
 from typing_extensions import TypedDict
 
-from soma_core.engine import Status
+from soma_core.engine import Soma, Status
 from soma_mcp.tools.answers import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
@@ -40,9 +40,9 @@ class StatusAnswer(TypedDict):
 
 
 def status_tool(box: Toolbox) -> Tool:
-    def status() -> Annotated[CallToolResult, StatusAnswer]:
+    async def status() -> Annotated[CallToolResult, StatusAnswer]:
         """Tell how many memories there are and whether the memory is in order."""
-        found = box.memory().status(box.scope())
+        found = await box.call(Soma.status, box.scope())
         return answer(shown(found), describe_status(found))
 
     return make_tool(status, read_only=True)

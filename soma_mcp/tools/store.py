@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from soma_core.domain.memory import NewMemory, short_id
 from soma_core.domain.receipts import Indexed, StoreReceipt
 from soma_core.domain.validation import check_bool
+from soma_core.engine import Soma
 from soma_mcp.tools.answers import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
@@ -31,7 +32,7 @@ class StoreAnswer(TypedDict):
 
 
 def store_tool(box: Toolbox) -> Tool:
-    def store(
+    async def store(
         text: Annotated[str, Field(description="One self-contained fact, event or instruction; at most 64 KB")],
         type: Annotated[
             Any,
@@ -69,7 +70,8 @@ def store_tool(box: Toolbox) -> Tool:
             importance=importance,
             payload=payload,
         )
-        receipt = box.memory().store(box.scope(key), memory, check_bool("check", check))
+        method = Soma.store_checked if check_bool("check", check) else Soma.store
+        receipt = await box.call(method, box.scope(key), memory)
         shown = [f"{receipt.status.value} {short_id(receipt.id)} (version {receipt.version})"]
         shown += [f"similar [{short_id(s.id)}] {s.score:.2f}: {s.text}" for s in receipt.similar]
         return answer("\n".join(shown), describe_stored(receipt))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
+from anyio import to_thread
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 
@@ -15,9 +17,12 @@ from soma_core.domain.memory import Scope, uuid7
 from soma_core.domain.validation import MAX_NAME, check_string
 from soma_core.engine import Soma
 from soma_mcp.sharing import SharedSoma
+from soma_mcp.sharing.shared import Method
 from soma_mcp.tools.answers import refusal
 
 MemorySystem = Soma | SharedSoma
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +34,28 @@ class Toolbox:
     namespace: str
     caller: str = "mcp"
 
+    async def call(self, method: Method[P, T], scope: Scope, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the memory without holding up the event loop."""
+        memory = self.memory()
+        if isinstance(memory, SharedSoma):
+            return await memory.call(method, scope, *args, **kwargs)
+        return await to_thread.run_sync(partial(method, memory, scope, *args, **kwargs))
+
     def scope(self, key: object = None) -> Scope:
         """Where a call happens; `key` identifies a mutating one across resends."""
         request_id = check_string("key", key, max_chars=MAX_NAME) if key is not None else str(uuid7())
         return Scope(self.namespace, self.caller, request_id)
 
 
-def make_tool(function: Callable[..., CallToolResult], *, read_only: bool, destructive: bool = False) -> Tool:
+def make_tool(
+    function: Callable[..., Awaitable[CallToolResult]], *, read_only: bool, destructive: bool = False
+) -> Tool:
     """A tool that answers Soma's errors as results, with a schema that says no more than it must."""
 
     @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> CallToolResult:
+    async def guarded(*args: Any, **kwargs: Any) -> CallToolResult:
         try:
-            return function(*args, **kwargs)
+            return await function(*args, **kwargs)
         except SomaError as error:
             return refusal(error)
 

@@ -87,7 +87,7 @@ def test_a_store_without_a_key_is_sent_again_under_one_that_was_made_for_it(
 def test_a_checked_store_sent_again_is_no_duplicate_of_itself(doomed: Callable[[str], SharedSoma]) -> None:
     follower = doomed("store")
     with at_the_loss(follower, lambda: None):
-        receipt = follower.store(FATAL, NewMemory("stored once, after a look"), True)
+        receipt = follower.store_checked(FATAL, NewMemory("stored once, after a look"))
     assert (receipt.status, receipt.version) == (StoreStatus.CREATED, 1)
     assert live(follower) == ["stored once, after a look"]
 

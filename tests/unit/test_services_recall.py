@@ -226,25 +226,25 @@ def test_a_question_without_words_is_no_error(engine: Engine) -> None:
 def test_a_text_that_is_there_already_is_named_instead_of_stored_again(engine: Engine) -> None:
     first = engine.store("Ana likes  Tea")
     engine.soma.index(SCOPE)
-    again = engine.soma.store(SCOPE, NewMemory.parse("ana likes tea"), check=True)
+    again = engine.soma.store_checked(SCOPE, NewMemory.parse("ana likes tea"))
     assert (again.id, again.version, again.status) == (first.id, 1, "duplicate")
     assert engine.soma.status(SCOPE).live == 1
 
 
 def test_a_checked_text_that_was_stored_a_moment_ago_is_a_duplicate_too(engine: Engine) -> None:
     first = engine.store("Ana likes tea")
-    again = engine.soma.store(SCOPE, NewMemory.parse("Ana likes tea"), check=True)
+    again = engine.soma.store_checked(SCOPE, NewMemory.parse("Ana likes tea"))
     assert (again.id, again.status) == (first.id, "duplicate")
 
 
 def test_a_resent_checked_store_gets_its_first_receipt(engine: Engine) -> None:
     scope = Scope(NAMESPACE, request_id="key")
-    first = engine.soma.store(scope, NewMemory.parse("tea"), check=True)
+    first = engine.soma.store_checked(scope, NewMemory.parse("tea"))
     engine.soma.index(SCOPE)
-    again = engine.soma.store(scope, NewMemory.parse("tea"), check=True)
+    again = engine.soma.store_checked(scope, NewMemory.parse("tea"))
     assert (again.id, again.version, again.status) == (first.id, 1, "created")
     with pytest.raises(Conflict):
-        engine.soma.store(scope, NewMemory.parse("coffee"), check=True)
+        engine.soma.store_checked(scope, NewMemory.parse("coffee"))
 
 
 def test_storing_nothing_is_no_request(engine: Engine) -> None:

@@ -92,8 +92,8 @@ def test_every_shared_method_has_a_description_with_all_of_its_parameters(name: 
 
 def test_positional_and_named_arguments_are_the_same_call() -> None:
     scope, memory = Scope("n"), NewMemory.parse("x")
-    by_place = method("store").encode((scope, memory, True), {})
-    by_name = method("store").encode((), {"scope": scope, "memory": memory, "check": True})
+    by_place = method("store").encode((scope, memory), {})
+    by_name = method("store").encode((), {"scope": scope, "memory": memory})
     assert by_place == by_name
 
 

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,14 +25,14 @@ from soma_core.adapters.sqlite.rows import (
     moment,
     where,
 )
-from soma_core.domain.errors import Conflict
+from soma_core.domain.errors import Conflict, SomaError
 from soma_core.domain.events import Event, EventKind
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
 from soma_core.domain.query import BrowseQuery, Page, Selection
 from soma_core.domain.receipts import Change, Forgotten, StoreStatus
 from soma_core.domain.validation import invalid
 from soma_core.ports.clock import Clock, system_clock
-from soma_core.ports.records import Counts, Head, Request, Versioned
+from soma_core.ports.records import Counts, Head, Request, Submission, Versioned
 
 ERASE_DUE = "erase due"
 ERASE_AT_ONCE_BYTES = 32 << 20
@@ -49,15 +50,26 @@ class SqliteRecordStore:
         self._store_id = self._meta("store_id") or ""
 
     def store(self, namespace: str, memories: Sequence[NewMemory], request: Request) -> list[Change]:
-        def work(db: sqlite3.Connection) -> list[Change]:
-            if (receipt := _earlier_receipt(db, namespace, request)) is not None:
-                return [Change(UUID(key), version, StoreStatus(status)) for key, version, status in receipt]
-            now = self._clock()
-            changes = [store_one(db, namespace, new, now) for new in memories]
-            _remember(db, namespace, request, [(str(c.id), c.version, c.status) for c in changes], now)
-            return changes
+        outcome = self.store_each([Submission(namespace, memories, request)])[0]
+        if isinstance(outcome, SomaError):
+            raise outcome
+        return outcome
 
-        return self._database.write(work)
+    def store_each(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
+        outcomes = self._database.write_each([partial(self._store, submission) for submission in submissions])
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, SomaError):
+                raise outcome
+        return outcomes  # type: ignore[return-value]
+
+    def _store(self, submission: Submission, db: sqlite3.Connection) -> list[Change]:
+        if (receipt := _earlier_receipt(db, submission.namespace, submission.request)) is not None:
+            return [Change(UUID(key), version, StoreStatus(status)) for key, version, status in receipt]
+        now = self._clock()
+        changes = [store_one(db, submission.namespace, new, now) for new in submission.memories]
+        receipt = [(str(c.id), c.version, c.status) for c in changes]
+        _remember(db, submission.namespace, submission.request, receipt, now)
+        return changes
 
     def forget(
         self, namespace: str, selection: Selection, request: Request, *, purge: bool, reason: str | None
