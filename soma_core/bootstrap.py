@@ -11,8 +11,8 @@ from embeddings.onnx import OnnxEmbedder
 from embeddings.resolve import resolve
 from soma_core.adapters.folder import FolderLock
 from soma_core.adapters.qdrant.edge import EdgeIndex
-from soma_core.adapters.sqlite.database import free_bytes
 from soma_core.adapters.sqlite.records import SqliteRecordStore
+from soma_core.adapters.sqlite.spare import free_bytes
 from soma_core.domain.errors import ModelMismatch
 from soma_core.engine import Soma
 from soma_core.ports.clock import Clock, system_clock

@@ -19,7 +19,7 @@ MODEL_RETRY_SECONDS = 60.0
 START_SECONDS = 1.0
 """The model is loaded once the first caller has its answer, or when none came for so long."""
 
-GATHER_SECONDS = 0.2
+GATHER_SECONDS = 0.05
 """Between two batches of words for a crowd; recall finds what waits by itself."""
 BUSY_BATCH = 8
 """Events embedded at a time while callers are served."""

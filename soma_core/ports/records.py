@@ -66,19 +66,13 @@ class RecordStore(Protocol):
     `StoreCorrupt`: the store is damaged.
     """
 
-    def store(self, namespace: str, memories: Sequence[NewMemory], request: Request) -> list[Change]:
-        """Add the memories, all or none.
+    def store(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
+        """Add the memories of each submission, all of it or nothing of it; all submissions in one commit, in order.
 
         At a coordinate that has a memory the next version is made (`revised`), or none where it would say the same
         (`unchanged`); a forgotten one is begun anew, and what was forgotten stays out of reach.
-        Raises `Conflict` when the request id was used with another digest.
-        """
-        ...
-
-    def store_each(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
-        """Do what `store` does for each submission, in the order given and in one commit.
-
-        Each stands or falls alone; what `store` would have raised stands in its place.
+        A submission that fails alone has its error in its place: `Conflict` when its request id was used with another
+        digest. Raises `Unavailable` when nothing could be stored.
         """
         ...
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
+from soma_core.domain.passages import spoken
 from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery
 from soma_core.domain.scoring import SCALE, best_by_memory, fuse, pack, ranked, spread
 from soma_core.ports.embedder import Embedder, Vector
@@ -64,12 +65,14 @@ class Recalling:
             packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
         return Recall(packed, degraded, len(hits) - len(packed), tokens)
 
-    def nearest(self, namespace: str, text: str, limit: int) -> tuple[list[tuple[Memory, float]], list[Memory]]:
+    def nearest(
+        self, namespace: str, text: str, speaker: str | None, limit: int
+    ) -> tuple[list[tuple[Memory, float]], list[Memory]]:
         """The memories nearest in meaning with their cosine, and those nearest by words or too new for either.
 
         Raises `ModelMissing`.
         """
-        vector = self._embedder.embed_passages([text])[0]
+        vector = self._embedder.embed_passages([spoken(text, speaker)])[0]
         waiting = self._indexing.pending(namespace).ids
         found = self._gather(namespace, IndexQuery(text, vector, CANDIDATES), [])
         best = [UUID(int=key) for key in sorted(found.dense, key=lambda key: -found.dense[key])[:limit]]

@@ -43,7 +43,7 @@ class Storing:
         Raises `Unavailable` when nothing could be stored.
         """
         with self._at_work(len(calls)):
-            outcomes = self._records.store_each(
+            outcomes = self._records.store(
                 [Submission(scope.namespace, new, request_of(scope, "store", new)) for scope, new in calls]
             )
             alone = self._callers == 1
@@ -56,7 +56,7 @@ class Storing:
     def store_checked(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
         """Look for similar memories first; one with the same text is named instead of storing it again."""
         request = request_of(scope, "store", [memory])
-        near, candidates = self._recalling.nearest(scope.namespace, memory.text, SIMILAR_LIMIT)
+        near, candidates = self._recalling.nearest(scope.namespace, memory.text, memory.speaker, SIMILAR_LIMIT)
         similar = [Similar(found.id, found.text, score) for found, score in near if score >= SIMILAR_COSINE]
         twin = next((found for found in candidates if _folded(found.text) == _folded(memory.text)), None)
         if twin and not self._records.knows(scope.namespace, request):

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from embeddings.resolve import resolve
-from soma_core.adapters.sqlite.database import free_bytes
+from soma_core.adapters.sqlite.spare import free_bytes
 from soma_core.bootstrap import index_path, records_path
 from soma_core.domain.errors import SomaError
 from soma_core.settings import Settings

@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ class Follower:
         self._lock = threading.Lock()
         self._closed = False
         self._watching: Channel | None = None
-        self._lines: list[Line] = []
-        """Idle ones; only the event loop touches them. The owner ends them."""
+        self._lines: defaultdict[bytes, list[Line]] = defaultdict(list)
+        """The idle ones by what they carry; only the event loop touches them. The owner ends them."""
         self.hello: dict[str, Any] = {}
         self._put_back(self._connect())
 
@@ -61,15 +62,16 @@ class Follower:
         """Like `call`, on the event loop and without progress: a thread would cost as much as the call itself."""
         called = method(name)
         body = called.encode(args, kwargs)
-        line = self._lines.pop() if self._lines else await self._dial()
+        kind = b"S" if name == "store" else b"C"
+        line = self._lines[kind].pop() if self._lines[kind] else await self._dial()
         try:
-            line.send(b"C", body)
-            kind, answer = await line.receive()
+            line.send(kind, body)
+            answered, answer = await line.receive()
         except BaseException:
             line.close()
             raise
-        self._lines.append(line)
-        return called.outcome(kind, answer)
+        self._lines[kind].append(line)
+        return called.outcome(answered, answer)
 
     def watch(self, on_loss: Callable[[], None]) -> None:
         """Call `on_loss` from a thread of its own as soon as the owner goes away."""

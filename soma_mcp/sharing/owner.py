@@ -12,20 +12,19 @@ import socket
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
-from soma_core.domain.errors import SomaError, Unavailable
+from soma_core.domain.errors import Unavailable
 from soma_core.engine import Soma
-from soma_mcp.sharing.wire import PROTOCOL, Channel, ConnectionLost, error_body, method
+from soma_mcp.sharing.calls import carry_out
+from soma_mcp.sharing.stores import StoreLoop
+from soma_mcp.sharing.wire import PROTOCOL, Channel, ConnectionLost
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
-STORE = b"store\0"
-"""How the body of a call of `store` begins."""
 SOCKET_PATH_BYTES = 100
 """Longer paths do not fit into a socket address on every platform."""
 FINISH_SECONDS = 0.5
@@ -38,29 +37,33 @@ class Listener:
         """Raises `Unavailable` when a socket can be made nowhere."""
         self._address, self._socket = _bind(home)
         self._socket.listen(BACKLOG)
-        self._channels: set[Channel] = set()
-        self._calls = 0
-        self._changed = threading.Condition()
+        self._channels: dict[Channel, threading.Lock] = {}
+        self._lock = threading.Lock()
         self._closing = False
-        self._stores: SimpleQueue[tuple[Channel, bytes]] = SimpleQueue()
+        self._stores: StoreLoop | None = None
 
     def serve(self, soma: Soma, hello: dict[str, Any]) -> None:
-        """Answer calls, each connection in a thread of its own, until `close`."""
+        """Answer calls until `close`: each connection in a thread of its own, those that store in one together."""
         greeting = json.dumps(hello | {"protocol": PROTOCOL, "pid": os.getpid()}).encode()
+        self._stores = StoreLoop(soma)
         threading.Thread(target=self._accept, args=(soma, greeting), name="sharing", daemon=True).start()
-        threading.Thread(target=self._store, args=(soma,), name="storing", daemon=True).start()
 
     def close(self) -> None:
         """Take no new calls, let those at work finish for half a second, hang up."""
-        with self._changed:
+        with self._lock:
             self._closing = True
-            self._changed.wait_for(lambda: not self._calls, FINISH_SECONDS)
-            waiting = set(self._channels)
+            waiting = dict(self._channels)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        for channel in waiting:
+        deadline = time.monotonic() + FINISH_SECONDS
+        for channel, at_work in waiting.items():
+            finished = at_work.acquire(timeout=max(0.0, deadline - time.monotonic()))
             channel.hang_up()
+            if finished:
+                at_work.release()
+        if self._stores:
+            self._stores.close(max(0.0, deadline - time.monotonic()))
         self._address.unlink(missing_ok=True)
 
     def _accept(self, soma: Soma, greeting: bytes) -> None:
@@ -69,91 +72,33 @@ class Listener:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            channel = Channel(connection)
-            with self._changed:
+            channel, at_work = Channel(connection), threading.Lock()
+            with self._lock:
                 if self._closing:
                     channel.close()
                     return
-                self._channels.add(channel)
-            threading.Thread(target=self._answer, args=(soma, channel, greeting), daemon=True).start()
+                self._channels[channel] = at_work
+            answer = threading.Thread(target=self._answer, args=(soma, channel, at_work, greeting), daemon=True)
+            answer.start()
 
-    def _answer(self, soma: Soma, channel: Channel, greeting: bytes) -> None:
+    def _answer(self, soma: Soma, channel: Channel, at_work: threading.Lock, greeting: bytes) -> None:
         try:
             channel.send(b"H", greeting)
             while True:
                 kind, body = channel.receive()
-                with self._changed:
-                    if self._closing or kind != b"C":
+                with at_work:
+                    if self._closing or kind not in (b"C", b"S"):
                         return
-                    self._calls += 1
-                if body.startswith(STORE):
-                    self._stores.put((channel, body))
-                else:
-                    with self._ending():
-                        channel.send(*_outcome(soma, channel, body))
+                    if kind == b"S" and self._stores:
+                        self._stores.adopt(channel.release(), body)
+                        return
+                    channel.send(*carry_out(soma, body, channel.send))
         except ConnectionLost:
             pass
         finally:
-            with self._changed:
-                self._channels.discard(channel)
+            with self._lock:
+                self._channels.pop(channel, None)
             channel.close()
-
-    @contextlib.contextmanager
-    def _ending(self) -> Iterator[None]:
-        """What is done inside ends a call, whether its caller gets the answer or not."""
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._calls -= 1
-                self._changed.notify_all()
-
-    def _store(self, soma: Soma) -> None:
-        """Carry out the calls of `store` in one thread: what came during a commit goes into the next one.
-
-        A thread a call would cost twice as much: each statement gives up the interpreter lock.
-        """
-        while True:
-            calls = [self._stores.get()]
-            with contextlib.suppress(Empty):
-                while True:
-                    calls.append(self._stores.get_nowait())
-            try:
-                answers = _stored(soma, [body for _, body in calls])
-            except Exception:  # each for itself then: none pays for another's
-                answers = [_outcome(soma, channel, body) for channel, body in calls]
-            for (channel, _), answer in zip(calls, answers, strict=True):
-                with contextlib.suppress(ConnectionLost), self._ending():
-                    channel.send(*answer)
-
-
-def _outcome(soma: Soma, channel: Channel, body: bytes) -> tuple[bytes, bytes]:
-    """Carry out a call: the kind and body of the frame that answers it."""
-    name, _, arguments = body.partition(b"\0")
-    try:
-        called = method(name.decode())
-        named = called.arguments.validate_json(arguments)
-        if called.reports_progress:
-            named["progress"] = lambda done, total: channel.send(b"P", json.dumps([done, total]).encode())
-        return b"R", called.result.dump_json(getattr(soma, called.name)(**named))
-    except ConnectionLost:
-        raise
-    except SomaError as error:
-        return b"E", error_body(error)
-    except Exception:
-        log.exception("the call %r failed", name.decode(errors="replace"))
-        return b"E", error_body(Unavailable("the call failed in the process that owns the memory; its log says why"))
-
-
-def _stored(soma: Soma, bodies: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-    """Carry out calls of `store` in one commit: the kind and body of the frame that answers each."""
-    called = method("store")
-    named = [called.arguments.validate_json(body.removeprefix(STORE)) for body in bodies]
-    outcomes = soma.store_each([(each["scope"], each["memory"]) for each in named])
-    return [
-        (b"E", error_body(outcome)) if isinstance(outcome, SomaError) else (b"R", called.result.dump_json(outcome))
-        for outcome in outcomes
-    ]
 
 
 def addresses(home: Path) -> list[Path]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from anyio import to_thread
@@ -41,6 +41,7 @@ class _Owned:
     """The engine in this process, open to others."""
 
     def __init__(self, settings: Settings, *, stay: bool, accept_model: bool) -> None:
+        self._home = settings.home
         lock = FolderLock(settings.home)
         try:
             self._listener = Listener(settings.home)
@@ -53,6 +54,11 @@ class _Owned:
         self._workers = Workers(self.soma).start() if stay else None
         hello = {"version": soma_version(), "model": self.soma.embedder.model_id, "language": settings.language}
         self._listener.serve(self.soma, hello)
+
+    @cached_property
+    def door(self) -> Follower:
+        """The way to this engine that others take: stores that take it share their commits."""
+        return Follower(self._home)
 
     def close(self) -> None:
         self._listener.close()
@@ -160,8 +166,10 @@ class SharedSoma:
         """Call a method of the engine from an event loop; it takes a thread only while this process is the owner."""
         scope = _identified(scope)
         target = self._target
-        if isinstance(target, Follower):
-            with contextlib.suppress(ConnectionLost):
+        with contextlib.suppress(ConnectionLost):
+            if isinstance(target, _Owned) and method is Soma.store:
+                target = target.door
+            if isinstance(target, Follower):
                 result: T = await target.call_async(method.__name__, (scope, *args), kwargs)
                 return result
         return await to_thread.run_sync(partial(self._call, method, scope, *args, **kwargs))

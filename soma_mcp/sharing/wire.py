@@ -5,6 +5,7 @@ A frame is four bytes of length (big-endian), one byte that says what it is, and
 ====  ==========================================================================
 H     hello, from the owner, once: JSON object
 C     call: the method's name, a zero byte, its arguments as a JSON object
+S     the same for `store`; a connection that begins with one carries nothing else
 P     progress of the call at work: JSON array of done and total
 R     the call's result as JSON
 E     its error as JSON: code, message, fields, retry_after
@@ -89,7 +90,7 @@ class Channel:
     def send(self, kind: bytes, body: bytes) -> None:
         """Send one frame. Raises `ConnectionLost`."""
         try:
-            self._socket.sendall(_frame(kind, body))
+            self._socket.sendall(frame(kind, body))
         except OSError as error:
             raise ConnectionLost(str(error)) from error
 
@@ -97,6 +98,11 @@ class Channel:
         """Receive one frame: what it is, and its body. Raises `ConnectionLost`."""
         size, kind = _head(self._exactly(HEAD.size))
         return kind, self._exactly(size)
+
+    def release(self) -> socket.socket:
+        """The bare connection; nothing may be left to receive. The channel is closed without hanging up."""
+        self._reader.close()
+        return socket.socket(fileno=self._socket.detach())
 
     def hang_up(self) -> None:
         """End the connection for both sides, also for a thread that waits in `receive`."""
@@ -119,11 +125,33 @@ class Channel:
         return found
 
 
+class Frames:
+    """Cuts what is received into frames."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        self._received += data
+
+    def take(self) -> tuple[bytes, bytes] | None:
+        """The next frame that is whole: what it is, and its body. Raises `ConnectionLost` for what can be none."""
+        if len(self._received) < HEAD.size:
+            return None
+        size, kind = _head(self._received[: HEAD.size])
+        end = HEAD.size + size
+        if len(self._received) < end:
+            return None
+        body = bytes(self._received[HEAD.size : end])
+        del self._received[:end]
+        return kind, body
+
+
 class Line(asyncio.Protocol):
     """Frames over a connection of the event loop. One caller sends and receives at a time."""
 
     def __init__(self) -> None:
-        self._received = bytearray()
+        self._frames = Frames()
         self._lost = False
         self._waiting: asyncio.Future[None] | None = None
 
@@ -131,7 +159,7 @@ class Line(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
+        self._frames.feed(data)
         self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -140,21 +168,16 @@ class Line(asyncio.Protocol):
 
     def send(self, kind: bytes, body: bytes) -> None:
         """Send one frame; that the connection is lost shows at the next `receive`."""
-        self._transport.write(_frame(kind, body))
+        self._transport.write(frame(kind, body))
 
     async def receive(self) -> tuple[bytes, bytes]:
         """Receive one frame: what it is, and its body. Raises `ConnectionLost`."""
-        while True:
-            if len(self._received) >= HEAD.size:
-                size, kind = _head(self._received[: HEAD.size])
-                if len(self._received) >= HEAD.size + size:
-                    body = bytes(self._received[HEAD.size : HEAD.size + size])
-                    del self._received[: HEAD.size + size]
-                    return kind, body
+        while not (found := self._frames.take()):
             if self._lost:
                 raise ConnectionLost("the other side closed the connection")
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
+        return found
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -165,7 +188,8 @@ class Line(asyncio.Protocol):
             self._waiting.set_result(None)
 
 
-def _frame(kind: bytes, body: bytes) -> bytes:
+def frame(kind: bytes, body: bytes) -> bytes:
+    """The bytes of a frame."""
     return HEAD.pack(len(body) + 1, kind) + body
 
 

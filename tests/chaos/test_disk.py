@@ -173,14 +173,27 @@ def test_a_full_disk_at_the_first_start_is_said_and_leaves_nothing_half_made(dis
     assert again.call("store", text="the very first")["version"] == 1
 
 
-def test_a_server_that_starts_without_one_free_byte_says_so_and_starts_when_there_is_room(
-    disk: Path, start: StartServer
-) -> None:
+def test_a_full_disk_is_read_after_any_number_of_restarts(disk: Path, start: StartServer) -> None:
     home = disk / "home"
     server = start(home, SOMA_DISK_RESERVE="16MB").ready()
     server.call("store", text="the heron was seen")
     wait_until(lambda: settled(server), "all to be indexed")
     server.leave()
+    fill(disk, 0)
+    for end in (Server.leave, Server.kill, Server.kill, Server.leave, Server.leave):
+        again = start(home, SOMA_DISK_RESERVE="16MB")
+        assert texts(again.call("recall", query="heron")) == ["the heron was seen"]
+        assert store_is_refused(again)
+        end(again)
+
+
+def test_a_disk_without_even_the_room_that_was_set_aside_is_said_to_be_full(disk: Path, start: StartServer) -> None:
+    home = disk / "home"
+    server = start(home, SOMA_DISK_RESERVE="16MB").ready()
+    server.call("store", text="the heron was seen")
+    server.leave()
+    for spare in home.glob("*.spare"):
+        spare.unlink()
     ballast = fill(disk, 0)
     refused = start(home, SOMA_DISK_RESERVE="16MB")
     with pytest.raises(Gone, match="is full"):
@@ -195,7 +208,9 @@ def test_a_server_that_starts_without_one_free_byte_says_so_and_starts_when_ther
     [
         ("running", 0),
         ("running", 200_000),
+        ("started again", 0),
         ("started again", 200_000),
+        ("started again without its index", 0),
         ("started again without its index", 200_000),
     ],
 )

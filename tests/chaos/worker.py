@@ -70,7 +70,8 @@ def own(method: str, request_id: str) -> None:
 
     def fatal(self: SqliteRecordStore, *args: Any, **kwargs: Any) -> Any:
         result = real(self, *args, **kwargs)
-        if request_id in [getattr(given, "id", None) for given in args]:
+        requests = [submission.request for submission in args[0]] if method == "store" else args
+        if request_id in [getattr(given, "id", None) for given in requests]:
             die()
         return result
 

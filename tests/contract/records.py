@@ -19,9 +19,9 @@ from soma_core.domain.memory import Memory, MemoryType, NewMemory, State, new_id
 from soma_core.domain.query import BrowseQuery, Filter, Selection
 from soma_core.domain.receipts import Change, StoreStatus
 from soma_core.ports.log import EventLog
-from soma_core.ports.records import RecordStore, Request
+from soma_core.ports.records import RecordStore, Request, Submission
 from tests.support.clock import FixedClock
-from tests.support.requests import new, request
+from tests.support.requests import new, request, stored
 
 NAMESPACE = "api_ns"
 STRANGE_NAMES = [
@@ -39,7 +39,7 @@ EventsOf = Callable[[RecordStore], EventLog]
 
 
 def put(records: RecordStore, text: str, namespace: str = NAMESPACE, **fields: Any) -> Change:
-    return records.store(namespace, [new(text, **fields)], request())[0]
+    return stored(records, namespace, [new(text, **fields)], request())[0]
 
 
 def forget(records: RecordStore, *ids: UUID, namespace: str = NAMESPACE, purge: bool = False, **filter: Any) -> Any:
@@ -87,7 +87,7 @@ class RecordsContract:
             importance=0.25,
             payload={"a": [1, 2.5, None, True, {"ü": "🦊"}]},
         )
-        change = records.store(NAMESPACE, [given], request())[0]
+        change = stored(records, NAMESPACE, [given], request())[0]
         memory = records.read(NAMESPACE, [change.id])[change.id]
         assert change == Change(new_id(NAMESPACE, "1,2.5,0"), 1, StoreStatus.CREATED)
         assert memory.says_the_same(given)
@@ -104,12 +104,44 @@ class RecordsContract:
 
     def test_dates_from_the_first_year_to_the_last_are_kept_exactly(self, records: RecordStore) -> None:
         dates = ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"]
-        changes = records.store(NAMESPACE, [new(day, occurred_at=day) for day in dates], request())
+        changes = stored(records, NAMESPACE, [new(day, occurred_at=day) for day in dates], request())
         found = records.read(NAMESPACE, [c.id for c in changes])
         assert [found[c.id].occurred_at.isoformat() for c in changes] == [d.replace("Z", "+00:00") for d in dates]
 
+    def test_submissions_of_one_commit_stand_or_fall_alone(self, records: RecordStore) -> None:
+        used = request("used")
+        stored(records, NAMESPACE, [new("first")], used)
+        outcomes = records.store(
+            [
+                Submission(NAMESPACE, [new("one"), new("two")], request()),
+                Submission(NAMESPACE, [new("refused"), new("refused too")], request("used", "another digest")),
+                Submission("elsewhere", [new("three")], request()),
+            ]
+        )
+        assert [type(outcome) for outcome in outcomes] == [list, Conflict, list]
+        assert sorted(texts(records)) == ["first", "one", "two"]
+        assert texts(records, "elsewhere") == ["three"]
+        assert len(outcomes[0]) == 2  # type: ignore[arg-type]
+
+    def test_submissions_of_one_commit_see_those_before_them(self, records: RecordStore) -> None:
+        same = request("same")
+        first, second, again, unchanged = records.store(
+            [
+                Submission(NAMESPACE, [new("first", coordinate="1")], same),
+                Submission(NAMESPACE, [new("second", coordinate="1")], request()),
+                Submission(NAMESPACE, [new("first", coordinate="1")], same),
+                Submission(NAMESPACE, [new("second", coordinate="1")], request()),
+            ]
+        )
+        assert first == again
+        assert [(change.version, change.status) for change in (*second, *unchanged)] == [  # type: ignore[misc]
+            (2, StoreStatus.REVISED),
+            (2, StoreStatus.UNCHANGED),
+        ]
+        assert texts(records) == ["second"]
+
     def test_many_are_stored_in_order_with_ascending_positions(self, records: RecordStore) -> None:
-        changes = records.store(NAMESPACE, [new(f"turn {i}", thread="t") for i in range(5)], request())
+        changes = stored(records, NAMESPACE, [new(f"turn {i}", thread="t") for i in range(5)], request())
         found = records.read(NAMESPACE, [c.id for c in changes])
         assert [found[c.id].position for c in changes] == [0, 1, 2, 3, 4]
 
@@ -119,7 +151,7 @@ class RecordsContract:
         bad = NewMemory("fine until written", payload={"not": object()})
         wanted = request("again")
         with pytest.raises(TypeError):
-            records.store(NAMESPACE, [new("first"), new("second", coordinate="1"), bad], wanted)
+            stored(records, NAMESPACE, [new("first"), new("second", coordinate="1"), bad], wanted)
         for store in before_and_after(records, reopen):
             assert texts(store) == []
             assert events_of(store).end(NAMESPACE) == 0
@@ -129,7 +161,9 @@ class RecordsContract:
     def test_a_failing_item_leaves_what_was_there_before(self, records: RecordStore) -> None:
         before = put(records, "before", coordinate="1")
         with pytest.raises(TypeError):
-            records.store(NAMESPACE, [new("after", coordinate="1"), NewMemory("x", payload={"n": object()})], request())
+            stored(
+                records, NAMESPACE, [new("after", coordinate="1"), NewMemory("x", payload={"n": object()})], request()
+            )
         assert records.read(NAMESPACE, [before.id])[before.id].text == "before"
         assert records.heads(NAMESPACE, [before.id])[before.id].version == 1
 
@@ -165,11 +199,11 @@ class RecordsContract:
         self, records: RecordStore, reopen: Reopen, events_of: EventsOf, restart: bool
     ) -> None:
         same = request()
-        first = records.store(NAMESPACE, [new("one"), new("at", coordinate="3")], same)
+        first = stored(records, NAMESPACE, [new("one"), new("at", coordinate="3")], same)
         put(records, "moved on", coordinate="3")
         store = reopen() if restart else records
         end = events_of(store).end(NAMESPACE)
-        assert store.store(NAMESPACE, [new("one"), new("at", coordinate="3")], same) == first
+        assert stored(store, NAMESPACE, [new("one"), new("at", coordinate="3")], same) == first
         assert store.knows(NAMESPACE, same)
         assert events_of(store).end(NAMESPACE) == end
         assert set(texts(store)) == {"one", "moved on"}
@@ -190,9 +224,9 @@ class RecordsContract:
         assert texts(store) == ["anew"]
 
     def test_a_request_id_with_another_digest_is_a_conflict_and_changes_nothing(self, records: RecordStore) -> None:
-        change = records.store(NAMESPACE, [new("one")], request("id", "a"))[0]
+        change = stored(records, NAMESPACE, [new("one")], request("id", "a"))[0]
         with pytest.raises(Conflict):
-            records.store(NAMESPACE, [new("two")], request("id", "b"))
+            stored(records, NAMESPACE, [new("two")], request("id", "b"))
         with pytest.raises(Conflict):
             records.forget(NAMESPACE, Selection((change.id,)), request("id", "b"), purge=False, reason=None)
         with pytest.raises(Conflict):
@@ -200,15 +234,15 @@ class RecordsContract:
         assert texts(records) == ["one"]
 
     def test_request_ids_belong_to_their_namespace(self, records: RecordStore) -> None:
-        records.store("a", [new("one")], request("id", "a"))
+        stored(records, "a", [new("one")], request("id", "a"))
         assert not records.knows("b", request("id", "b"))
-        records.store("b", [new("two")], request("id", "b"))
+        stored(records, "b", [new("two")], request("id", "b"))
         assert texts(records, "b") == ["two"]
 
     def test_the_same_request_sent_by_many_threads_at_once_is_applied_once(self, records: RecordStore) -> None:
         same = request()
         with ThreadPoolExecutor(8) as pool:
-            receipts = list(pool.map(lambda _: records.store(NAMESPACE, [new("once")], same), range(24)))
+            receipts = list(pool.map(lambda _: stored(records, NAMESPACE, [new("once")], same), range(24)))
         assert texts(records) == ["once"]
         assert all(receipt == receipts[0] for receipt in receipts)
 
@@ -216,9 +250,9 @@ class RecordsContract:
         self, records: RecordStore, clock: FixedClock
     ) -> None:
         old, young = request(), request()
-        records.store(NAMESPACE, [new("old")], old)
+        stored(records, NAMESPACE, [new("old")], old)
         border = clock.advance(days=1)
-        records.store(NAMESPACE, [new("young")], young)
+        stored(records, NAMESPACE, [new("young")], young)
         records.expire_requests(border)
         assert not records.knows(NAMESPACE, old)
         assert records.knows(NAMESPACE, young)
@@ -265,7 +299,7 @@ class RecordsContract:
         assert again == Change(first.id, 2, StoreStatus.REVISED)
 
     def test_a_coordinate_twice_in_one_call_makes_two_versions(self, records: RecordStore) -> None:
-        changes = records.store(NAMESPACE, [new("a", coordinate="1"), new("b", coordinate="1")], request())
+        changes = stored(records, NAMESPACE, [new("a", coordinate="1"), new("b", coordinate="1")], request())
         assert [(c.version, c.status) for c in changes] == [(1, "created"), (2, "revised")]
         assert texts(records) == ["b"]
 
@@ -333,15 +367,15 @@ class RecordsContract:
         assert (list(receipt.ids), receipt.count, list(receipt.not_found)) == ([key], 1, [str(stranger)])
 
     def test_a_filter_forgets_exactly_what_matches(self, records: RecordStore) -> None:
-        records.store(NAMESPACE, [new(f"a{i}", thread="a", speaker="x") for i in range(5)], request())
-        records.store(NAMESPACE, [new("b", thread="b"), new("a and y", thread="a", speaker="y")], request())
+        stored(records, NAMESPACE, [new(f"a{i}", thread="a", speaker="x") for i in range(5)], request())
+        stored(records, NAMESPACE, [new("b", thread="b"), new("a and y", thread="a", speaker="y")], request())
         assert forget(records, thread="a", speaker="x").count == 5
         assert set(texts(records)) == {"b", "a and y"}
 
     def test_more_than_a_thousand_are_forgotten_whole_and_the_receipt_names_a_thousand(
         self, records: RecordStore
     ) -> None:
-        records.store(NAMESPACE, [new(f"{i}", thread="a") for i in range(1_200)], request())
+        stored(records, NAMESPACE, [new(f"{i}", thread="a") for i in range(1_200)], request())
         receipt = forget(records, thread="a")
         assert (len(receipt.ids), receipt.count) == (1_000, 1_200)
         assert texts(records) == []
@@ -383,7 +417,7 @@ class RecordsContract:
             "text": "zyxSECRETtext", "tags": ["zyxSECRETtag"], "thread": "zyxSECRETthread",
             "speaker": "zyxSECRETspeaker", "payload": {"zyxSECRETkey": "zyxSECRETvalue"},
         }  # fmt: skip
-        key = records.store(NAMESPACE, [new(**secrets, coordinate="987654.125")], request("zyx")).pop().id
+        key = stored(records, NAMESPACE, [new(**secrets, coordinate="987654.125")], request("zyx")).pop().id
         put(records, "zyxSECRETrevised", coordinate="987654.125")
         put(records, "stays")
         records.forget(NAMESPACE, Selection((key,)), request(), purge=False, reason="zyxSECRETreason")
@@ -401,7 +435,7 @@ class RecordsContract:
             ]
 
         for start in (0, 150):
-            records.store(NAMESPACE, batch(start), request())
+            stored(records, NAMESPACE, batch(start), request())
             put(records, "stays " + "x" * 900)
         keys = list(records.live(NAMESPACE))
         gone = [key for key, memory in records.read(NAMESPACE, keys).items() if "SECRET" in memory.text]
@@ -428,7 +462,7 @@ class RecordsContract:
                 )
                 for i in range(rng.randrange(1, 40))
             ]
-            live += [change.id for change in records.store("n", memories, request())]
+            live += [change.id for change in stored(records, "n", memories, request())]
             rng.shuffle(live)
             cut = rng.randrange(len(live) + 1)
             gone, live = live[:cut], live[cut:]
@@ -477,7 +511,7 @@ class RecordsContract:
         assert {e.memory_id for e in events_of(records).read(name, 0, 9)} == {mine.id}
 
     def test_a_thousand_and_more_ids_are_read_at_once(self, records: RecordStore) -> None:
-        changes = records.store(NAMESPACE, [new(f"{i}") for i in range(1_100)], request())
+        changes = stored(records, NAMESPACE, [new(f"{i}") for i in range(1_100)], request())
         ids = [c.id for c in changes]
         assert len(records.read(NAMESPACE, ids)) == len(records.heads(NAMESPACE, ids)) == 1_100
         assert not any([records.read(NAMESPACE, []), records.heads(NAMESPACE, []), records.versions(NAMESPACE, [])])
@@ -512,7 +546,7 @@ class RecordsContract:
             new("c", type="procedural", thread="t", occurred_at="2026-01-03"),
             new("d", speaker="Ana", occurred_at="2026-01-04"),
         ]
-        records.store(NAMESPACE, four, request())
+        stored(records, NAMESPACE, four, request())
         assert "".join(texts(records, **filter)) == expected
         if filter:
             assert forget(records, **filter).count == len(expected)
@@ -520,7 +554,7 @@ class RecordsContract:
 
     def test_browsing_goes_by_date_and_then_by_id_both_ways(self, records: RecordStore) -> None:
         days = ["2026-01-02", "2026-01-01", "2026-01-02", "2026-01-03", "2026-01-02"]
-        changes = records.store(NAMESPACE, [new(f"{i}", occurred_at=d) for i, d in enumerate(days)], request())
+        changes = stored(records, NAMESPACE, [new(f"{i}", occurred_at=d) for i, d in enumerate(days)], request())
         expected = [key for _, key in sorted((days[i], c.id) for i, c in enumerate(changes))]
         for order, wanted in (("oldest", expected), ("newest", expected[::-1])):
             assert [m.id for m in walk(records, order)] == wanted
@@ -528,7 +562,7 @@ class RecordsContract:
     def test_a_walk_sees_each_memory_once_while_others_are_stored(
         self, records: RecordStore, clock: FixedClock
     ) -> None:
-        records.store(NAMESPACE, [new(f"{i}", occurred_at="2026-01-01") for i in range(10)], request())
+        stored(records, NAMESPACE, [new(f"{i}", occurred_at="2026-01-01") for i in range(10)], request())
         seen: list[str] = []
         for memory in pages(records, "newest"):
             seen.append(memory.text)
@@ -538,7 +572,7 @@ class RecordsContract:
         assert len(seen) == len(set(seen))
 
     def test_a_walk_goes_on_when_the_memory_at_its_cursor_is_forgotten(self, records: RecordStore) -> None:
-        records.store(NAMESPACE, [new(f"{i}") for i in range(4)], request())
+        stored(records, NAMESPACE, [new(f"{i}") for i in range(4)], request())
         first = records.browse(NAMESPACE, BrowseQuery(limit=2))
         forget(records, *(m.id for m in first.memories))
         rest = records.browse(NAMESPACE, BrowseQuery(limit=2, cursor=first.next_cursor))
@@ -581,7 +615,7 @@ class RecordsContract:
     # The store itself.
 
     def test_reopening_keeps_everything(self, records: RecordStore, reopen: Reopen, events_of: EventsOf) -> None:
-        records.store(NAMESPACE, [new(f"{i}", tags=[f"t{i % 3}"]) for i in range(20)], request())
+        stored(records, NAMESPACE, [new(f"{i}", tags=[f"t{i % 3}"]) for i in range(20)], request())
         before = records.store_id, walk(records, "oldest"), events_of(records).read(NAMESPACE, 0, 99)
         again = reopen()
         assert (again.store_id, walk(again, "oldest"), events_of(again).read(NAMESPACE, 0, 99)) == before
@@ -608,7 +642,7 @@ class RecordsContract:
         refused = request()
         disk((1 << 20) - 1)
         with pytest.raises(Unavailable, match="SOMA_DISK_RESERVE"):
-            records.store(NAMESPACE, [new("three")], refused)
+            stored(records, NAMESPACE, [new("three")], refused)
         assert set(texts(records)) == {"one", "two"}
         assert not records.knows(NAMESPACE, refused)
         forget(records, key)
@@ -616,7 +650,7 @@ class RecordsContract:
         records.expire_requests(datetime(2000, 1, 1, tzinfo=UTC))
         assert records.erase(at_once=True)
         disk(1 << 20)
-        records.store(NAMESPACE, [new("three")], refused)
+        stored(records, NAMESPACE, [new("three")], refused)
         assert texts(records) == ["three"]
 
     def test_a_closed_store_is_unavailable(self, records: RecordStore) -> None:
@@ -657,11 +691,11 @@ class RecordsContract:
         assert set(texts(reopen())) == {str(n) for n in range(200)}
 
     def test_a_conflict_of_one_thread_spoils_nothing_of_the_others(self, records: RecordStore) -> None:
-        records.store(NAMESPACE, [new("first")], request("taken", "a"))
+        stored(records, NAMESPACE, [new("first")], request("taken", "a"))
 
         def write(n: int) -> bool:
             try:
-                records.store(NAMESPACE, [new(f"{n}")], Request("taken", "b") if n % 4 == 0 else request())
+                stored(records, NAMESPACE, [new(f"{n}")], Request("taken", "b") if n % 4 == 0 else request())
             except Conflict:
                 return False
             return True

@@ -41,8 +41,9 @@ def store_one(db: sqlite3.Connection, namespace: str, new: NewMemory, now: datet
         _delete_tags(db, namespace, memory_id)
         _update_head(db, memory_id, version, new, position, now)
     _insert_version(db, memory_id, version, kind, new, position, now)
-    rows = [(namespace, tag, memory_id.bytes) for tag in new.tags]
-    db.executemany("INSERT OR IGNORE INTO memory_tags VALUES (?, ?, ?)", rows)
+    if new.tags:
+        rows = [(namespace, tag, memory_id.bytes) for tag in new.tags]
+        db.executemany("INSERT OR IGNORE INTO memory_tags VALUES (?, ?, ?)", rows)
     record_event(db, namespace, memory_id, version, kind, now)
     return Change(memory_id, version, StoreStatus.REVISED if live else StoreStatus.CREATED)
 

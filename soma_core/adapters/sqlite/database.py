@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from soma_core.adapters.sqlite.commits import GroupCommit, Work
+from soma_core.adapters.sqlite.spare import SPARE_BYTES, free_bytes, give_back, set_aside
 from soma_core.domain.errors import SomaError, StoreCorrupt, Unavailable
 
 T = TypeVar("T")
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x534F4D41  # "SOMA"
 SCHEMA_VERSION = 1
-SHARED_MEMORY_BYTES = 32 << 10
-"""What SQLite must be able to write before it can even read a file in WAL mode."""
 QUICK_CHECK_BYTES = 8 << 20
 """A file up to this size is checked whole at every start (some 10 ms)."""
 
@@ -39,11 +37,13 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
         self._closed = False
+        give_back(path)
         if not path.exists():
             _create(path)
         with translated(path):
             _check_identity(path)
             self._commits = GroupCommit(_connect(path))
+        set_aside(path)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -128,6 +128,7 @@ class Database:
         for connection in idle:
             connection.close()
         self._commits.close()
+        set_aside(self._path)
 
 
 def _rewrite(db: sqlite3.Connection) -> bool:
@@ -138,11 +139,6 @@ def _rewrite(db: sqlite3.Connection) -> bool:
 
 def _closed() -> Unavailable:
     return Unavailable("the record store is closed")
-
-
-def free_bytes(path: Path) -> int:
-    """How many bytes an ordinary user may still write on the disk that holds `path`."""
-    return shutil.disk_usage(path.parent).free
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -220,7 +216,7 @@ def translated(path: Path) -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise StoreCorrupt(f"{path} is damaged: {error}. {_restore(path)}") from error
-        full = isinstance(error, sqlite3.OperationalError) and free_bytes(path) < SHARED_MEMORY_BYTES
+        full = isinstance(error, sqlite3.OperationalError) and free_bytes(path) < SPARE_BYTES
         if name.startswith("SQLITE_FULL") or full:
             message = f"the disk of {path.parent} is full; nothing was stored: make room"
             raise Unavailable(message, retry_after=5) from error

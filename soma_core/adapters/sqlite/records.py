@@ -27,7 +27,7 @@ from soma_core.adapters.sqlite.rows import (
 )
 from soma_core.domain.errors import Conflict, SomaError
 from soma_core.domain.events import Event, EventKind
-from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
+from soma_core.domain.memory import Memory, MemoryType, State
 from soma_core.domain.query import BrowseQuery, Page, Selection
 from soma_core.domain.receipts import Change, Forgotten, StoreStatus
 from soma_core.domain.validation import invalid
@@ -49,13 +49,7 @@ class SqliteRecordStore:
         self._clock = clock
         self._store_id = self._meta("store_id") or ""
 
-    def store(self, namespace: str, memories: Sequence[NewMemory], request: Request) -> list[Change]:
-        outcome = self.store_each([Submission(namespace, memories, request)])[0]
-        if isinstance(outcome, SomaError):
-            raise outcome
-        return outcome
-
-    def store_each(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
+    def store(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
         outcomes = self._database.write_each([partial(self._store, submission) for submission in submissions])
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(outcome, SomaError):

@@ -58,9 +58,9 @@ CREATE TABLE memory_tags (
     PRIMARY KEY (namespace, tag, id)
 ) WITHOUT ROWID;
 
--- The audit and the outbox in one: never text.
+-- The audit and the outbox in one: never text. Offsets only rise, for the last event is never deleted.
 CREATE TABLE events (
-    "offset" INTEGER PRIMARY KEY AUTOINCREMENT,
+    "offset" INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,
     id BLOB NOT NULL,
     version INTEGER NOT NULL,
