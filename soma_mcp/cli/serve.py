@@ -45,7 +45,7 @@ def mcp(terminal: Terminal) -> None:
 
     server = SomaServer(Toolbox(opening.result, terminal.settings.namespace), soma_version())
     opening.result()
-    anyio.run(server.serve, wire_in, wire_out)
+    anyio.run(server.serve, wire_in, wire_out, backend_options={"use_uvloop": sys.platform != "win32"})
     _leave(opening, 0)
 
 
