@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from soma_core.domain.errors import InvalidInput
-from soma_core.domain.validation import check_choice, check_namespace, check_string, invalid
+from soma_core.domain.validation import (
+    check_choice,
+    check_integer,
+    check_namespace,
+    check_number,
+    check_string,
+    invalid,
+)
 
 LANGUAGES = (
     "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian",
@@ -45,6 +52,33 @@ class Settings:
     language: str
     disk_reserve: int
     """Bytes."""
+    url: str | None
+    api_token: str | None
+    host: str
+    port: int
+    workers: int
+    keep_alive: float
+    """Seconds."""
+    shutdown: float
+    """Seconds."""
+    request_timeout: float
+    """Seconds."""
+    max_body: int
+    """Bytes."""
+    max_recalls: int
+    rate_limit: int
+    rate_window: float
+    """Seconds."""
+    allowed_hosts: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    public_url: str | None
+    oauth_issuer: str | None
+    oauth_audience: str | None
+    oauth_jwks_url: str | None
+    oauth_namespace_claim: str
+    log_format: str
+    log_level: str
+    traces: bool
 
 
 def _parse_size(name: str, value: str) -> int:
@@ -52,6 +86,53 @@ def _parse_size(name: str, value: str) -> int:
     if not match:
         raise invalid(name, f"is {value!r}, must be a size such as 256MB, 2GB or a number of bytes")
     return int(match[1]) * _UNITS[match[2] or ""]
+
+
+def _parse_number(low: float, high: float) -> Callable[[str, str], float]:
+    def parse(name: str, value: str) -> float:
+        try:
+            return check_number(name, float(value), low, high)
+        except ValueError:
+            raise invalid(name, f"is {value!r}, must be a number from {low:g} to {high:g}") from None
+
+    return parse
+
+
+def _parse_integer(low: int, high: int) -> Callable[[str, str], int]:
+    def parse(name: str, value: str) -> int:
+        if not re.fullmatch(r"\s*-?\d{1,12}\s*", value):
+            raise invalid(name, f"is {value!r}, must be a whole number from {low} to {high}")
+        return check_integer(name, int(value), low, high)
+
+    return parse
+
+
+def _parse_list(name: str, value: str) -> tuple[str, ...]:
+    return tuple(part for part in re.split(r"[,\s]+", value) if part)
+
+
+def _parse_url(name: str, value: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value.strip()):
+        raise invalid(name, f"is {value!r}, must be an address such as https://soma.example.com")
+    return value.strip().rstrip("/")
+
+
+def _parse_switch(name: str, value: str) -> bool:
+    return check_choice(name, value.strip().lower(), ("true", "false")) == "true"
+
+
+def _parse_secret(name: str, value: str) -> str:
+    if not 16 <= len(value.strip()) <= 4096:
+        raise invalid(name, "must have 16 to 4,096 characters")
+    return value.strip()
+
+
+def _parse_secret_file(name: str, value: str) -> str:
+    path = _parse_folder(name, value)
+    try:
+        return _parse_secret(name, path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise invalid(name, f"{path} cannot be read: {error}") from None
 
 
 def _parse_folder(name: str, value: str) -> Path:
@@ -93,6 +174,113 @@ VARIABLES: Mapping[str, Setting] = {
         "Free space that is left alone: below it stores are refused and indexing pauses.",
         _parse_size,
     ),
+    "SOMA_URL": Setting(
+        "url", None, "The address of a Soma server: commands and `soma mcp` work on its memory.", _parse_url
+    ),
+    "SOMA_API_TOKEN": Setting(
+        "api_token",
+        None,
+        "The token that callers of `soma serve` must bring; it may do everything in the namespace of the server. "
+        "With SOMA_URL the token that is brought.",
+        _parse_secret,
+    ),
+    "SOMA_API_TOKEN_FILE": Setting(
+        "api_token", None, "A file that holds the token; SOMA_API_TOKEN goes first.", _parse_secret_file
+    ),
+    "UVICORN_HOST": Setting(
+        "host",
+        "127.0.0.1",
+        "The address `soma serve` listens on. Any other than a loopback address needs a token.",
+        lambda name, value: check_string(name, value.strip(), max_chars=256),
+    ),
+    "UVICORN_PORT": Setting("port", "9595", "The port it listens on.", _parse_integer(0, 65_535)),
+    "UVICORN_WORKERS": Setting(
+        "workers", "1", "How many processes serve. On a data folder there can be only one.", _parse_integer(1, 64)
+    ),
+    "UVICORN_TIMEOUT_KEEP_ALIVE": Setting(
+        "keep_alive", "5", "Seconds an idle connection is kept.", _parse_number(1, 3_600)
+    ),
+    "UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN": Setting(
+        "shutdown",
+        "10",
+        "Seconds that requests at work get to finish when the server is told to end.",
+        _parse_number(0, 3_600),
+    ),
+    "SOMA_REQUEST_TIMEOUT_SECONDS": Setting(
+        "request_timeout",
+        "30",
+        "Seconds until a request that is still at work is answered with `unavailable`. Exports and imports may take "
+        "longer.",
+        _parse_number(0.1, 3_600),
+    ),
+    "SOMA_MAX_REQUEST_BODY_MB": Setting(
+        "max_body",
+        "16",
+        "The largest body of a request, in MB; an import may be larger.",
+        lambda name, value: int(_parse_number(0.001, 10_240)(name, value) * (1 << 20)),
+    ),
+    "SOMA_MAX_RECALLS": Setting(
+        "max_recalls",
+        "16",
+        "How many recalls may be at work at once; others wait a moment, then get `overloaded`.",
+        _parse_integer(1, 1_024),
+    ),
+    "SOMA_RATE_LIMIT_MAX": Setting(
+        "rate_limit",
+        "6000",
+        "How many requests of one kind (reads, writes, recalls) a caller may make in a window; 0 sets no limit.",
+        _parse_integer(0, 1_000_000_000),
+    ),
+    "SOMA_RATE_LIMIT_WINDOW_SECONDS": Setting(
+        "rate_window", "60", "The window of the rate limit.", _parse_number(0.1, 86_400)
+    ),
+    "SOMA_ALLOWED_HOSTS": Setting(
+        "allowed_hosts",
+        "",
+        "Host names, besides loopback ones and that of SOMA_PUBLIC_URL, under which requests may come; * is any. "
+        "Only checked while no token is needed.",
+        _parse_list,
+    ),
+    "SOMA_CORS_ORIGINS": Setting(
+        "cors_origins", "", "Origins whose web pages may call the server, separated by commas.", _parse_list
+    ),
+    "SOMA_PUBLIC_URL": Setting(
+        "public_url", None, "The address under which clients reach the server; names the resource in OAuth.", _parse_url
+    ),
+    "SOMA_OAUTH_ISSUER": Setting(
+        "oauth_issuer", None, "The authorization server whose JWTs are taken at /mcp and the HTTP API.", _parse_url
+    ),
+    "SOMA_OAUTH_AUDIENCE": Setting(
+        "oauth_audience",
+        None,
+        "The audience that a JWT must name. Default: SOMA_PUBLIC_URL with /mcp.",
+        lambda name, value: check_string(name, value, max_chars=2_048),
+    ),
+    "SOMA_OAUTH_JWKS_URL": Setting("oauth_jwks_url", None, "Where the issuer's keys are (JWKS).", _parse_url),
+    "SOMA_OAUTH_NAMESPACE_CLAIM": Setting(
+        "oauth_namespace_claim",
+        "soma_namespace",
+        "The claim of a JWT that names its namespace. A JWT without it is refused.",
+        lambda name, value: check_string(name, value, max_chars=256),
+    ),
+    "SOMA_LOG_FORMAT": Setting(
+        "log_format",
+        "console",
+        "How `soma serve` writes its log: console or json.",
+        lambda name, value: check_choice(name, value.strip().lower(), ("console", "json")),
+    ),
+    "SOMA_LOG_LEVEL": Setting(
+        "log_level",
+        "info",
+        "The least that it writes: debug, info, warning or error.",
+        lambda name, value: check_choice(name, value.strip().lower(), ("debug", "info", "warning", "error")),
+    ),
+    "SOMA_TRACES": Setting(
+        "traces",
+        "false",
+        "Whether `soma serve` sends OpenTelemetry traces (the extra `otel`); OTEL_EXPORTER_OTLP_ENDPOINT says where.",
+        _parse_switch,
+    ),
 }
 
 
@@ -109,7 +297,10 @@ def load_settings(environment: Mapping[str, str] | None = None, **arguments: str
     given = {name: value for name in VARIABLES if (value := environment.get(name))} | given
     home = _value("SOMA_HOME", given.get("SOMA_HOME") or str(_default_home()))
     given = _read_file(home / "soma.toml") | given
-    values = {v.field: _value(name, given.get(name, v.default)) for name, v in VARIABLES.items()}
+    values: dict[str, Any] = {}
+    for name, v in VARIABLES.items():
+        if values.get(v.field) is None:
+            values[v.field] = _value(name, given.get(name, v.default))
     return Settings(**values | {"home": home})
 
 

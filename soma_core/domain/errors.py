@@ -5,11 +5,15 @@ SomaError
 │   └── BadCoordinate     not 1 to 8 finite numbers
 ├── NotFound              unknown id, coordinate, path
 ├── Conflict              the state is not what the caller assumed
+├── Unauthenticated       no token, or none that is good
+├── Forbidden             the token does not allow it
+├── TooLarge              a body or batch is over its cap
 ├── ModelMissing          no usable embedding model
 ├── ModelMismatch         the index was built with another model
 ├── StoreCorrupt          the record store cannot be trusted; nothing was written
 └── Retryable             the same call may succeed later; nothing was taken
     ├── Overloaded
+    ├── RateLimited
     └── Unavailable       a needed service is down, or the disk is below its reserve
         └── FolderInUse   another process owns the data folder
 """
@@ -55,6 +59,24 @@ class Conflict(SomaError):
     code = "conflict"
 
 
+class Unauthenticated(SomaError):
+    """The caller gave no token, or one that is unknown, expired or revoked."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(SomaError):
+    """The caller's token does not allow this."""
+
+    code = "forbidden"
+
+
+class TooLarge(SomaError):
+    """A request body or a batch is over its cap; nothing was taken."""
+
+    code = "too_large"
+
+
 class ModelMissing(SomaError):
     """The embedding model cannot be loaded; another one is never taken in its place."""
 
@@ -85,6 +107,12 @@ class Overloaded(Retryable):
     """Too much work at once."""
 
     code = "overloaded"
+
+
+class RateLimited(Retryable):
+    """The caller asked more often than it may."""
+
+    code = "rate_limited"
 
 
 class Unavailable(Retryable):
