@@ -74,6 +74,7 @@ def create_memory_system(
             records.log(),
             index,
             BatchingEmbedder(OnnxEmbedder(files)),
+            tokens=records.tokens(),
             version=soma_version(),
             clock=clock,
             has_room=lambda: free_bytes(path) >= settings.disk_reserve,

@@ -6,22 +6,27 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from soma_core.domain.errors import ModelMissing, NotFound, SomaError
 from soma_core.domain.memory import Memory, NewMemory, Scope, State
 from soma_core.domain.query import BrowseQuery, Filter, Page, Recall, RecallQuery
 from soma_core.domain.receipts import ForgetReceipt, StoreReceipt
+from soma_core.domain.terms import Terms
+from soma_core.domain.tokens import NewToken, Token
 from soma_core.ports.clock import Clock, system_clock
 from soma_core.ports.embedder import Embedder
 from soma_core.ports.index import VectorIndex
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore
+from soma_core.ports.tokens import TokenStore
 from soma_core.services.forget import Forgetting
 from soma_core.services.indexing import Indexing
 from soma_core.services.inspect import Drift, compare
 from soma_core.services.recall import Recalling
 from soma_core.services.requests import KEPT
 from soma_core.services.store import Storing
+from soma_core.services.tokens import Tokens
 
 EMBED_BATCH = 128
 """Events embedded between two looks at what else there is to do."""
@@ -63,6 +68,7 @@ class Soma:
         index: VectorIndex,
         embedder: Embedder,
         *,
+        tokens: TokenStore,
         version: str,
         clock: Clock = system_clock,
         has_room: Callable[[], bool] = lambda: True,
@@ -78,6 +84,7 @@ class Soma:
         self._recalling = Recalling(records, index, embedder, self.indexing)
         self._storing = Storing(records, self.indexing, self._recalling)
         self._forgetting = Forgetting(records, self.indexing)
+        self._tokens = Tokens(tokens, clock)
         self._model_error: str | None = None
         self.last_call = 0.0
         """When a caller last came, on the monotonic clock: indexing gives way to callers."""
@@ -138,6 +145,14 @@ class Soma:
     def browse(self, scope: Scope, query: BrowseQuery) -> Page:
         """Live memories by time, page by page."""
         return self.records.browse(scope.namespace, query)
+
+    def within(self, scope: Scope, low: str, high: str, wanted: Filter, limit: int) -> list[Memory]:
+        """Live memories whose coordinate lies between two others, borders included."""
+        return self.records.within(scope.namespace, low, high, wanted, limit)
+
+    def containing(self, scope: Scope, terms: Terms, wanted: Filter, limit: int) -> list[Memory]:
+        """Live memories whose text holds every term as it is written, the newest first."""
+        return self.records.containing(scope.namespace, terms, wanted, limit)
 
     def forget(
         self,
@@ -218,6 +233,27 @@ class Soma:
     def problems(self, scope: Scope) -> list[str]:
         """What an integrity check of the record store finds; reads all of it."""
         return self.records.problems()
+
+    def create_token(
+        self, scope: Scope, namespace: str, scopes: Sequence[str], expires_at: datetime | None, name: str | None
+    ) -> NewToken:
+        """Make a token for a namespace; its secret is in the answer and nowhere else. Raises `InvalidInput`.
+
+        When a call is sent again because its owner went away, the first may have left a token that nobody knows.
+        """
+        return self._tokens.create(namespace, scopes, expires_at, name)
+
+    def tokens(self, scope: Scope) -> list[Token]:
+        """Every token of every namespace, the oldest first; expired and revoked ones too."""
+        return self._tokens.list()
+
+    def revoke_token(self, scope: Scope, id: str) -> Token:
+        """Make a token good for nothing. Raises `NotFound`."""
+        return self._tokens.revoke(id)
+
+    def authenticate(self, scope: Scope, secret: str) -> Token | None:
+        """The token with this secret; None for one that is unknown, expired or revoked."""
+        return self._tokens.authenticate(secret)
 
     def housekeep(self) -> None:
         """Drop expired request ids, and erase what a purge could not erase at once."""

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from soma_core.domain.errors import InvalidInput, NotFound, SomaError
 from soma_core.domain.query import BrowseQuery, parse_ids
 from soma_core.domain.validation import printable
+from soma_core.engine import Soma
 from soma_mcp.stdio import answering_streams
 from soma_mcp.tools.answers import compact, describe, line, refusal
 from soma_mcp.tools.browse import browse_tool
@@ -93,19 +94,20 @@ def _invalid(error: ValidationError) -> InvalidInput:
 
 def _add_resources(server: MCPServer[Any], box: Toolbox) -> None:
     @server.resource("memory://recent", name="recent", mime_type="text/plain")
-    def recent() -> str:
+    async def recent() -> str:
         """The newest twenty memories."""
         try:
-            page = box.memory().browse(box.scope(), BrowseQuery())
+            page = await box.call(Soma.browse, box.scope(), BrowseQuery())
         except SomaError as error:
             raise ResourceError(f"{error.code}: {error.message}") from error
         return "\n\n".join(line(memory) for memory in page.memories) or "No memories yet."
 
     @server.resource("memory://{id}", name="memory", mime_type="application/json")
-    def memory(id: str) -> str:
+    async def memory(id: str) -> str:
         """One memory in full, by its id."""
         try:
-            return compact(describe(box.memory().get(box.scope(), parse_ids([id]))[0]))
+            found = await box.call(Soma.get, box.scope(), parse_ids([id]))
+            return compact(describe(found[0]))
         except (NotFound, InvalidInput) as error:
             raise ResourceNotFoundError(f"{error.code}: {error.message}") from error
         except SomaError as error:

@@ -151,17 +151,22 @@ def parse_type(name: str, value: object) -> MemoryType:
     return MemoryType(check_choice(name, value, [t.value for t in MemoryType]))
 
 
-def parse_coordinate(value: object) -> str:
+def parse_coordinate(value: object, field: str = "coordinate") -> str:
     """The canonical form of ``"x,y,z"``: 1 to 8 finite numbers, shortest notation, joined by commas."""
     parts = value.split(",") if isinstance(value, str) else []
     try:
-        numbers = [float(part) for part in parts]
+        found = [float(part) for part in parts]
     except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= 8 or not all(math.isfinite(n) for n in numbers):
-        message = 'coordinate: must be 1 to 8 finite numbers joined by commas, such as "1,2.5,3"'
-        raise BadCoordinate(message, fields=("coordinate",))
-    return ",".join(repr(n + 0.0).removesuffix(".0") for n in numbers)
+        found = []
+    if not 1 <= len(found) <= 8 or not all(math.isfinite(n) for n in found):
+        message = f'{field}: must be 1 to 8 finite numbers joined by commas, such as "1,2.5,3"'
+        raise BadCoordinate(message, fields=(field,))
+    return ",".join(repr(n + 0.0).removesuffix(".0") for n in found)
+
+
+def numbers(coordinate: str) -> list[float]:
+    """The numbers of a coordinate in its canonical form."""
+    return [float(part) for part in coordinate.split(",")]
 
 
 def new_id(namespace: str, coordinate: str | None) -> UUID:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from soma_core.domain.errors import InvalidInput
 from soma_core.domain.memory import Memory, MemoryType, parse_type
+from soma_core.domain.terms import Terms
 from soma_core.domain.validation import (
     MAX_NAME,
+    check_bool,
     check_choice,
     check_integer,
     check_string,
@@ -93,6 +95,12 @@ class RecallQuery:
     filter: Filter = field(default_factory=Filter)
     order: Literal["score", "time"] = "score"
     max_tokens: int = 2_000
+    hybrid: bool = True
+    """Whether words count beside meaning."""
+    payload: dict[str, Any] = field(default_factory=dict)
+    """What the payload of a candidate must hold: each name with an equal value; objects inside are taken likewise."""
+    terms: Terms | None = None
+    """What lifts the candidates that hold it."""
 
     @classmethod
     def parse(
@@ -103,6 +111,9 @@ class RecallQuery:
         order: object = "score",
         max_tokens: object = 2_000,
         filter: Filter | None = None,
+        hybrid: object = True,
+        payload: dict[str, Any] | None = None,
+        terms: Terms | None = None,
     ) -> RecallQuery:
         return cls(
             text=check_string("query", query, max_chars=1_000_000),
@@ -110,7 +121,15 @@ class RecallQuery:
             filter=filter or Filter(),
             order="time" if check_choice("order", order, ("score", "time")) == "time" else "score",
             max_tokens=check_integer("max_tokens", max_tokens, 1, MAX_TOKENS),
+            hybrid=check_bool("hybrid", hybrid),
+            payload=payload or {},
+            terms=terms,
         )
+
+    @property
+    def looks_at_texts(self) -> bool:
+        """Whether the candidates themselves must be read to rank them."""
+        return bool(self.payload) or self.terms is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +139,7 @@ class Parts:
     dense: float
     lexical: float
     total: float
+    boosts: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,16 +206,26 @@ class Selection:
     filter: Filter = field(default_factory=Filter)
 
 
+def contains(payload: Any, wanted: Any) -> bool:
+    """Whether a JSON value holds another: objects by their names, everything else by being equal."""
+    if isinstance(wanted, dict):
+        return isinstance(payload, dict) and all(
+            name in payload and contains(payload[name], value) for name, value in wanted.items()
+        )
+    return type(payload) is type(wanted) and bool(payload == wanted)
+
+
 def parse_ids(value: object, field: str = "ids") -> tuple[str, ...]:
     """Ids as given: full UUIDs, or the last twelve digits of one. They are looked up in the namespace later."""
     if isinstance(value, str) or not isinstance(value, list | tuple):
         raise invalid(field, "must be a list of ids")
     if not 1 <= len(value) <= MAX_IDS:
         raise invalid(field, f"has {len(value)} entries, must have 1 to {MAX_IDS}")
-    return tuple(dict.fromkeys(_parse_id(f"{field}[{i}]", item) for i, item in enumerate(value)))
+    return tuple(dict.fromkeys(parse_id(f"{field}[{i}]", item) for i, item in enumerate(value)))
 
 
-def _parse_id(field: str, value: object) -> str:
+def parse_id(field: str, value: object) -> str:
+    """One id as given: a full UUID, or the last twelve digits of one."""
     text = check_string(field, value, max_chars=64).strip().lower()
     if len(text) == 12 and not set(text) - set("0123456789abcdef"):
         return text

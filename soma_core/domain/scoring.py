@@ -49,6 +49,11 @@ def fuse(dense: Mapping[K, float], lexical: Mapping[K, float]) -> dict[K, Parts]
     return fused
 
 
+def boosted(parts: Parts, boost: float) -> Parts:
+    """A score with something added."""
+    return replace(parts, boosts=parts.boosts + boost, total=parts.total + boost)
+
+
 def ranked(parts: Mapping[K, Parts], limit: int) -> list[K]:
     """The best `limit` memories; equal scores by id, the newest first."""
     newest_first = sorted(parts, reverse=True)

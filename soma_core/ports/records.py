@@ -10,8 +10,9 @@ from uuid import UUID
 
 from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
-from soma_core.domain.query import BrowseQuery, Page, Selection
+from soma_core.domain.query import BrowseQuery, Filter, Page, Selection
 from soma_core.domain.receipts import Change, Forgotten
+from soma_core.domain.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,17 @@ class RecordStore(Protocol):
 
     def browse(self, namespace: str, query: BrowseQuery) -> Page:
         """Live memories by `occurred_at`, then by id. Raises `InvalidInput` for a cursor that is not its own."""
+        ...
+
+    def within(self, namespace: str, low: str, high: str, wanted: Filter, limit: int) -> list[Memory]:
+        """The live memories whose coordinate lies between two others in every number, borders included.
+
+        Only coordinates of as many numbers are compared. In order of the first number, then of id.
+        """
+        ...
+
+    def containing(self, namespace: str, terms: Terms, wanted: Filter, limit: int) -> list[Memory]:
+        """The live memories whose text holds every term, the newest first. Looks through all texts that may."""
         ...
 
     def counts(self, namespace: str) -> Counts:

@@ -10,8 +10,8 @@ from uuid import UUID
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
-from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery
-from soma_core.domain.scoring import SCALE, best_by_memory, fuse, pack, ranked, spread
+from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery, contains
+from soma_core.domain.scoring import SCALE, best_by_memory, boosted, fuse, pack, ranked, spread
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
@@ -53,12 +53,15 @@ class Recalling:
         if self._indexing.epoch(namespace) != waiting.epoch:
             waiting = self._indexing.pending(namespace)
         fresh = list(dict.fromkeys([*waiting.ids, *gathered.moved]))
-        lexical = {**spread(gathered.lexical), **self._overlaps(namespace, words, fresh, query.filter)}
+        by_words = {} if vector is not None and not query.hybrid else spread(gathered.lexical)
+        lexical = {**by_words, **self._overlaps(namespace, words, fresh, query.filter)}
         if waiting.unlisted:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
         if vector is not None and waiting.unembedded:
             degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
         parts = fuse(spread(gathered.dense), lexical)
+        if query.looks_at_texts:
+            parts = self._looked_at(namespace, query, parts)
         hits = self._read(namespace, ranked(parts, query.limit), parts)
         packed, tokens = pack(hits, query.max_tokens)
         if query.order == "time":
@@ -128,6 +131,14 @@ class Recalling:
         memories = [memory for memory in self._records.read(namespace, ids).values() if _fits(memory, wanted)]
         shares = self._index.overlap(words, [memory.text for memory in memories])
         return {memory.id.int: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
+
+    def _looked_at(self, namespace: str, query: RecallQuery, parts: Mapping[int, Parts]) -> dict[int, Parts]:
+        """The candidates whose payload fits, those that hold the terms lifted."""
+        memories = self._records.read(namespace, [UUID(int=key) for key in parts])
+        kept = {key.int: memory for key, memory in memories.items() if contains(memory.payload, query.payload)}
+        if (terms := query.terms) is None:
+            return {key: parts[key] for key in kept}
+        return {key: boosted(parts[key], terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
 
     def _read(self, namespace: str, best: Sequence[int], parts: Mapping[int, Parts]) -> list[Hit]:
         ids = [UUID(int=key) for key in best]

@@ -19,8 +19,10 @@ _COMMANDS = {
     "stats": "upkeep",
     "reindex": "upkeep",
     "doctor": "doctor",
+    "token": "token",
     "demo": "demo",
     "mcp": "serve",
+    "serve": "http",
 }
 
 

@@ -10,12 +10,11 @@ from typing import Any
 import click
 
 from soma_core.domain.errors import InvalidInput, ModelMissing
+from soma_core.domain.lines import parse_line
 from soma_core.domain.memory import NewMemory
-from soma_core.domain.validation import invalid, printable
-from soma_mcp.cli.common import Terminal, command, decode, open_input, parse_json
+from soma_mcp.cli.common import Terminal, command, open_input
 
 BATCH = 500
-FIELDS = ("text", "type", "tags", "thread", "speaker", "occurred_at", "coordinate", "importance", "payload")
 
 
 @dataclass(slots=True)
@@ -57,22 +56,11 @@ def _read(source: Iterable[bytes]) -> _Lines:
         if not data.strip():
             continue
         try:
-            lines.memories.append(_parse(data))
+            lines.memories.append(parse_line(data))
         except InvalidInput as error:
             problem = {"line": number, "code": error.code, "message": error.message, "fields": list(error.fields)}
             lines.refused.append(problem)
     return lines
-
-
-def _parse(data: bytes) -> NewMemory:
-    found = parse_json("line", decode("line", data))
-    if not isinstance(found, dict):
-        raise invalid("line", "must be a JSON object")
-    unknown = [printable(name) for name in sorted(found.keys() - set(FIELDS))]
-    if unknown:
-        message = f"{', '.join(unknown)}: unknown field; a line may have {', '.join(FIELDS)}"
-        raise InvalidInput(message, fields=unknown)
-    return NewMemory.parse(found.pop("text", None), **found)
 
 
 def _store(terminal: Terminal, memories: list[NewMemory], atomic: bool, key: str | None, no_wait: bool) -> int:

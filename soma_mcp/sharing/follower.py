@@ -114,7 +114,11 @@ class Follower:
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 _, line = await asyncio.get_running_loop().create_unix_connection(Line, str(self._address))
-                _check_hello(*await line.receive())
+                try:
+                    _check_hello(*await line.receive())
+                except BaseException:
+                    line.close()
+                    raise
                 return line
         except (OSError, ValueError) as error:
             raise ConnectionLost(f"the owner does not answer: {error}") from error

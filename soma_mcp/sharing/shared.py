@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -20,6 +21,7 @@ from soma_core.domain.errors import FolderInUse, ModelMissing, Unavailable
 from soma_core.domain.memory import Memory, NewMemory, Scope, uuid7
 from soma_core.domain.query import BrowseQuery, Filter, Page, Recall, RecallQuery
 from soma_core.domain.receipts import ForgetReceipt, StoreReceipt
+from soma_core.domain.tokens import NewToken, Token
 from soma_core.engine import Progress, Soma, Status
 from soma_core.services.inspect import Drift
 from soma_core.settings import Settings
@@ -62,6 +64,8 @@ class _Owned:
 
     def close(self) -> None:
         self._listener.close()
+        if "door" in self.__dict__:
+            self.door.close()
         if self._workers:
             self._workers.close()
         self.soma.close()
@@ -153,6 +157,24 @@ class SharedSoma:
     def problems(self, scope: Scope) -> list[str]:
         """See `Soma.problems`."""
         return self._call(Soma.problems, scope)
+
+    def create_token(
+        self, scope: Scope, namespace: str, scopes: Sequence[str], expires_at: datetime | None, name: str | None
+    ) -> NewToken:
+        """See `Soma.create_token`."""
+        return self._call(Soma.create_token, scope, namespace, scopes, expires_at, name)
+
+    def tokens(self, scope: Scope) -> list[Token]:
+        """See `Soma.tokens`."""
+        return self._call(Soma.tokens, scope)
+
+    def revoke_token(self, scope: Scope, id: str) -> Token:
+        """See `Soma.revoke_token`."""
+        return self._call(Soma.revoke_token, scope, id)
+
+    def authenticate(self, scope: Scope, secret: str) -> Token | None:
+        """See `Soma.authenticate`."""
+        return self._call(Soma.authenticate, scope, secret)
 
     def close(self) -> None:
         """Leave; an owner hands the folder to whoever waits for it."""

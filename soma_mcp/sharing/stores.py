@@ -108,6 +108,6 @@ class StoreLoop:
                 self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError, ValueError):  # ValueError: it sent several calls, and is closed by now
             self._selector.unregister(connection)
         connection.close()

@@ -35,8 +35,8 @@ MAX_FRAME = 1 << 30
 HEAD = struct.Struct(">Ic")
 
 SHARED_METHODS = (
-    "store", "store_checked", "store_many", "recall", "get", "browse", "forget", "status",
-    "warm", "index", "reindex", "inspect", "problems",
+    "store", "store_checked", "store_many", "recall", "get", "browse", "within", "containing", "forget", "status",
+    "warm", "index", "reindex", "inspect", "problems", "create_token", "tokens", "revoke_token", "authenticate",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import shutil
 import statistics
@@ -12,12 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psutil
 import pytest
+from anyio import to_thread
 
 from embeddings.resolve import PACKAGED
+from soma_core.domain.memory import NewMemory
+from soma_core.domain.receipts import StoreReceipt
+from soma_core.engine import Soma
 from soma_mcp.sharing import SharedSoma
-from tests.chaos.conftest import StartServer
+from tests.chaos.conftest import StartServer, StartWorker
 from tests.chaos.processes import (
     SCOPE,
     Gone,
@@ -168,6 +174,44 @@ def test_calls_in_flight_when_the_owner_is_killed_are_answered(home: Path, start
             result = call.result(20)
             assert not result["isError"], result
     assert stored_texts(next(server for server in servers if server.alive)) == expected
+
+
+@pytest.mark.parametrize("heir", [True, False], ids=["another process takes over", "the callers take over"])
+def test_a_crowd_of_callers_on_an_event_loop_survives_the_kill_of_the_owner(
+    home: Path, work: StartWorker, shared: Callable[[], SharedSoma], heir: bool
+) -> None:
+    owner = work("serve")
+    wait_until(lambda: owner.lines == ["owns"], "the owner")
+    if heir:
+        second = work("serve")
+        wait_until(lambda: second.lines == ["follows"], "the heir")
+    memory = shared()
+    answers: list[tuple[str, StoreReceipt]] = []
+
+    async def caller(number: int) -> None:
+        for n in range(20):
+            text = f"caller{number} says {n}"
+            answers.append((text, await memory.call(Soma.store, SCOPE, NewMemory(text))))
+
+    async def main() -> None:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(caller(number))
+            while len(answers) < 60:
+                await asyncio.sleep(0)
+            assert len(answers) < 400
+            await to_thread.run_sync(owner.kill)
+        pages = [await memory.call(Soma.get, SCOPE, [str(answer.id)]) for _, answer in answers]
+        assert all([each.text for each in page] == [text] for page, (text, _) in zip(pages, answers, strict=True))
+        assert (await memory.call(Soma.status, SCOPE)).live == len(answers) == 400
+        assert owner_pid(home) != owner.pid
+        await to_thread.run_sync(memory.close)
+        for process in (second,) if heir else ():
+            await to_thread.run_sync(process.kill)
+        await asyncio.sleep(0.05)
+
+    anyio.run(main, backend_options={"use_uvloop": True})
+    assert half_things(home) == []
 
 
 def test_an_owner_that_leaves_by_itself_costs_the_others_nothing(home: Path, start: StartServer) -> None:

@@ -63,7 +63,9 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
             self.folder / "index", store_id=records.store_id, model_id=HashEmbedder.model_id, dimensions=DIMENSIONS
         )
         self.index = index
-        self.soma = Soma(records, records.log(), index, HashEmbedder(), version="0", clock=self.clock)
+        self.soma = Soma(
+            records, records.log(), index, HashEmbedder(), tokens=records.tokens(), version="0", clock=self.clock
+        )
 
     def teardown(self) -> None:
         if hasattr(self, "soma"):

@@ -62,6 +62,7 @@ def _opened(engine: Engine) -> tuple[SqliteRecordStore, Soma]:
         records.log(),
         engine.index,
         engine.embedder,
+        tokens=records.tokens(),
         version="0",
         clock=engine.clock,
         has_room=lambda: engine.room,

@@ -22,7 +22,7 @@ def test_an_index_lost_while_it_was_closed_for_others_is_answered_for_and_rebuil
         dimensions=DIMENSIONS,
         max_open=1,
     )
-    soma = Soma(records, records.log(), index, HashEmbedder(), version="0")
+    soma = Soma(records, records.log(), index, HashEmbedder(), tokens=records.tokens(), version="0")
     a, b = Scope("a"), Scope("b")
     soma.store(a, NewMemory.parse("zebra"))
     soma.index(a)

@@ -9,13 +9,15 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import NewMemory, Scope
 from soma_core.engine import Soma
 from soma_core.services.requests import request_of
 from soma_mcp.sharing import wire
-from soma_mcp.sharing.wire import Channel, ConnectionLost, method
+from soma_mcp.sharing.wire import Channel, ConnectionLost, Frames, frame, method
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -61,6 +63,52 @@ def test_a_length_that_is_no_frame_is_refused_before_anything_is_read(pair: Pair
     a.sendall(struct.pack(">Ic", length, b"C"))
     with pytest.raises(ConnectionLost, match="does not speak this protocol"):
         Channel(b).receive()
+
+
+def taken(frames: Frames) -> list[tuple[bytes, bytes]]:
+    return list(iter(frames.take, None))
+
+
+kinds = st.sampled_from([b"H", b"C", b"S", b"P", b"R", b"E"])
+
+
+@given(st.lists(st.tuples(kinds, st.binary(max_size=40)), max_size=6), st.data())
+def test_whatever_the_cut_the_same_frames_come_out_each_as_soon_as_it_is_whole(
+    sent: list[tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    stream = b"".join(frame(*each) for each in sent)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    frames, found = Frames(), list[tuple[bytes, bytes]]()
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        frames.feed(stream[start:end])
+        found += taken(frames)
+        assert stream[:end].startswith(b"".join(frame(*each) for each in found))
+        whole = found + sent[len(found) : len(found) + 1]
+        assert whole == found or len(b"".join(frame(*each) for each in whole)) > end
+    assert found == sent
+
+
+def test_frames_that_were_cut_byte_by_byte_come_out() -> None:
+    frames, found = Frames(), list[tuple[bytes, bytes]]()
+    for at in frame(b"S", b"one") + frame(b"C", b"") + frame(b"R", bytes(300)):
+        frames.feed(bytes([at]))
+        found += taken(frames)
+    assert found == [(b"S", b"one"), (b"C", b""), (b"R", bytes(300))]
+
+
+@pytest.mark.parametrize("length", [0, wire.MAX_FRAME + 1, 0xFFFFFFFF])
+def test_a_length_that_is_no_frame_is_refused_after_the_frames_before_it(length: int) -> None:
+    frames = Frames()
+    frames.feed(frame(b"S", b"whole") + struct.pack(">Ic", length, b"S"))
+    assert frames.take() == (b"S", b"whole")
+    with pytest.raises(ConnectionLost, match="does not speak this protocol"):
+        frames.take()
+
+
+def test_the_longest_frame_is_waited_for() -> None:
+    frames = Frames()
+    frames.feed(struct.pack(">Ic", wire.MAX_FRAME, b"S"))
+    assert frames.take() is None
 
 
 def test_an_http_request_is_refused(pair: Pair) -> None:

@@ -1,13 +1,15 @@
-"""A walk through live memories by time, page by page."""
+"""Looking through live memories: by time page by page, by coordinate, by what they hold as it is written."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from itertools import islice
 
 from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, memory, micros, where
-from soma_core.domain.memory import Memory
-from soma_core.domain.query import BrowseQuery, Page
+from soma_core.domain.memory import Memory, numbers
+from soma_core.domain.query import BrowseQuery, Filter, Page
+from soma_core.domain.terms import Terms
 from soma_core.domain.validation import invalid
 
 
@@ -26,6 +28,44 @@ def browse(db: sqlite3.Connection, namespace: str, query: BrowseQuery) -> Page:
     ).fetchall()
     memories = [memory(namespace, row) for row in rows[: query.limit]]
     return Page(memories, _cursor(memories[-1]) if len(rows) > query.limit else None)
+
+
+def within(
+    db: sqlite3.Connection, namespace: str, box: tuple[list[float], list[float]], wanted: Filter, limit: int
+) -> list[Memory]:
+    """The memories whose coordinate lies in the box; the index finds them by the first number."""
+    terms, values = where(namespace, wanted)
+    rows = db.execute(
+        f"SELECT m.created_at, {VERSION_COLUMNS} FROM {CURRENT} WHERE m.state = 'live' AND m.coordinate IS NOT NULL "
+        f"AND CAST(m.coordinate AS REAL) BETWEEN ? AND ? AND {terms} ORDER BY CAST(m.coordinate AS REAL), m.id",
+        [box[0][0], box[1][0], *values],
+    )
+    found = (memory(namespace, row) for row in rows)
+    return list(islice((each for each in found if _inside(each, *box)), limit))
+
+
+def _inside(found: Memory, low: list[float], high: list[float]) -> bool:
+    place = numbers(found.coordinate or "")
+    return len(place) == len(low) and all(a <= n <= b for a, n, b in zip(low, place, high, strict=True))
+
+
+def containing(db: sqlite3.Connection, namespace: str, terms: Terms, wanted: Filter, limit: int) -> list[Memory]:
+    """The memories whose text holds every term; SQLite passes over the texts that cannot."""
+    conditions, values = where(namespace, wanted)
+    for term in terms.values:
+        if terms.case_sensitive:
+            conditions += " AND instr(v.text, ?)"
+            values.append(term)
+        elif term.isascii():  # SQLite knows the case of ASCII only
+            conditions += " AND instr(lower(v.text), lower(?))"
+            values.append(term)
+    rows = db.execute(
+        f"SELECT m.created_at, {VERSION_COLUMNS} FROM {CURRENT} WHERE m.state = 'live' AND {conditions} "
+        "ORDER BY m.occurred_at DESC, m.id DESC",
+        values,
+    )
+    found = (memory(namespace, row) for row in rows)
+    return list(islice((each for each in found if terms.share(each.text) == 1), limit))
 
 
 def _cursor(last: Memory) -> str:

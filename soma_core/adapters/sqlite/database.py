@@ -20,7 +20,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x534F4D41  # "SOMA"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""`schema.sql` makes it; `migrations/N.sql` takes a file from N - 1 to N."""
 QUICK_CHECK_BYTES = 8 << 20
 """A file up to this size is checked whole at every start (some 10 ms)."""
 
@@ -41,7 +42,9 @@ class Database:
         if not path.exists():
             _create(path)
         with translated(path):
-            _check_identity(path)
+            version = _check_identity(path)
+            if version < SCHEMA_VERSION:
+                _migrate(path, version)
             self._commits = GroupCommit(_connect(path))
         set_aside(path)
 
@@ -179,14 +182,25 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _check_identity(path: Path) -> None:
-    """Refuse a file that is not a whole Soma store of a known schema, without changing it."""
+def _migrate(path: Path, version: int) -> None:
+    """Bring a file to the present schema, one step after the other; each is done whole or not at all."""
+    db = _connect(path)
+    try:
+        for step in range(version + 1, SCHEMA_VERSION + 1):
+            statements = (Path(__file__).parent / "migrations" / f"{step}.sql").read_text()
+            db.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {step}; COMMIT;")
+    finally:
+        db.close()
+
+
+def _check_identity(path: Path) -> int:
+    """The file's schema. Refuses a file that is not a whole Soma store of a known schema, without changing it."""
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)
     try:
         if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise StoreCorrupt(f"{path} is not a Soma record store (it may be empty or overwritten). {_restore(path)}")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        if not 1 <= version <= SCHEMA_VERSION:
             raise StoreCorrupt(
                 f"{path} has schema {version}, this version of Soma knows {SCHEMA_VERSION}: upgrade Soma"
             )
@@ -194,6 +208,7 @@ def _check_identity(path: Path) -> None:
             found = [row[0] for row in db.execute("PRAGMA quick_check(3)")]
             if found != ["ok"]:
                 raise StoreCorrupt(f"{path} is damaged: {'; '.join(found)}. {_restore(path)}")
+        return version
     finally:
         db.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from soma_core.adapters.sqlite.browsing import browse
+from soma_core.adapters.sqlite.browsing import browse, containing, within
 from soma_core.adapters.sqlite.changes import forget_one, purge_one, store_one
 from soma_core.adapters.sqlite.database import Database
 from soma_core.adapters.sqlite.rows import (
@@ -25,11 +25,13 @@ from soma_core.adapters.sqlite.rows import (
     moment,
     where,
 )
+from soma_core.adapters.sqlite.tokens import SqliteTokenStore
 from soma_core.domain.errors import Conflict, SomaError
 from soma_core.domain.events import Event, EventKind
-from soma_core.domain.memory import Memory, MemoryType, State
-from soma_core.domain.query import BrowseQuery, Page, Selection
+from soma_core.domain.memory import Memory, MemoryType, State, numbers
+from soma_core.domain.query import BrowseQuery, Filter, Page, Selection
 from soma_core.domain.receipts import Change, Forgotten, StoreStatus
+from soma_core.domain.terms import Terms
 from soma_core.domain.validation import invalid
 from soma_core.ports.clock import Clock, system_clock
 from soma_core.ports.records import Counts, Head, Request, Submission, Versioned
@@ -155,6 +157,14 @@ class SqliteRecordStore:
                     found[key] = Versioned(memory(namespace, row[1:]), bool(row[0]))
         return found
 
+    def within(self, namespace: str, low: str, high: str, wanted: Filter, limit: int) -> list[Memory]:
+        with self._database.reading() as db:
+            return within(db, namespace, (numbers(low), numbers(high)), wanted, limit)
+
+    def containing(self, namespace: str, terms: Terms, wanted: Filter, limit: int) -> list[Memory]:
+        with self._database.reading() as db:
+            return containing(db, namespace, terms, wanted, limit)
+
     def browse(self, namespace: str, query: BrowseQuery) -> Page:
         with self._database.reading() as db:
             return browse(db, namespace, query)
@@ -208,6 +218,10 @@ class SqliteRecordStore:
     def log(self) -> SqliteEventLog:
         """The event log over the same file."""
         return SqliteEventLog(self._database)
+
+    def tokens(self) -> SqliteTokenStore:
+        """The tokens in the same file."""
+        return SqliteTokenStore(self._database)
 
     def _meta(self, key: str) -> str | None:
         with self._database.reading() as db:

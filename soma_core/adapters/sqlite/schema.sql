@@ -28,6 +28,7 @@ CREATE INDEX live_by_time ON memories (namespace, occurred_at, id) WHERE state =
 CREATE INDEX live_by_type ON memories (namespace, type, occurred_at, id) WHERE state = 'live';
 CREATE INDEX live_by_speaker ON memories (namespace, speaker, occurred_at, id) WHERE state = 'live' AND speaker IS NOT NULL;
 CREATE INDEX by_thread ON memories (namespace, thread, position) WHERE thread IS NOT NULL;
+CREATE INDEX live_by_coordinate ON memories (namespace, CAST(coordinate AS REAL)) WHERE state = 'live' AND coordinate IS NOT NULL;
 CREATE INDEX by_last_digits ON memories (namespace, substr(id, 11));
 
 -- What each version said. `hidden` versions belong to a time before their memory was forgotten.
@@ -81,6 +82,18 @@ CREATE TABLE requests (
 ) WITHOUT ROWID;
 
 CREATE INDEX requests_by_time ON requests (time);
+
+-- Who may do what. `digest` is the SHA-256 of the token's text, which is kept nowhere; `scopes` are joined by commas.
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER,
+    name TEXT,
+    digest BLOB NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE counts (
     namespace TEXT NOT NULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -17,10 +18,11 @@ def free_bytes(path: Path) -> int:
 def set_aside(path: Path) -> None:
     """Keep room beside the record store, where there is any."""
     spare = _spare(path)
-    if spare.exists() or free_bytes(path) < SPARE_BYTES:
+    whole = spare.exists() and spare.stat().st_size >= SPARE_BYTES  # a kill may have left less
+    if whole or free_bytes(path) < SPARE_BYTES:
         return
     try:
-        spare.write_bytes(bytes(SPARE_BYTES))
+        spare.write_bytes(os.urandom(SPARE_BYTES))
     except OSError:
         spare.unlink(missing_ok=True)
 

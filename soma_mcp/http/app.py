@@ -1,0 +1,120 @@
+"""The HTTP application: routes, the MCP endpoint and the layers around them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from soma_core.bootstrap import soma_version
+from soma_core.domain.errors import SomaError
+from soma_core.settings import Settings
+from soma_mcp.http.answers import ErrorBody
+from soma_mcp.http.auth import Authenticated, metadata_routes
+from soma_mcp.http.errors import as_http, error_body
+from soma_mcp.http.limits import BodyLimit, RateLimited, RecallGate, Timeout
+from soma_mcp.http.mcp import McpEndpoint
+from soma_mcp.http.metrics import Metrics
+from soma_mcp.http.observe import Observed
+from soma_mcp.http.reading import first_problem
+from soma_mcp.http.routes import health, memories, recalling, storing, transfer
+from soma_mcp.sharing import SharedSoma
+
+DESCRIPTION = "A long-term memory for LLM agents. Every error is `{error: {code, message, fields, request_id}}`."
+PATIENCE_SECONDS = 0.5
+"""How long a recall waits for others to end before it is turned away."""
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "The request cannot be read: code `invalid_input`"},
+    401: {"model": ErrorBody, "description": "No token, or none that is good: `unauthenticated`"},
+    403: {"model": ErrorBody, "description": "The token does not allow it: `forbidden`"},
+    404: {"model": ErrorBody, "description": "Unknown id: `not_found`"},
+    409: {"model": ErrorBody, "description": "The key was used with other arguments: `conflict`"},
+    413: {"model": ErrorBody, "description": "The body is over its cap: `too_large`"},
+    422: {"model": ErrorBody, "description": "A field is wrong: `invalid_input`, `bad_coordinate`"},
+    429: {"model": ErrorBody, "description": "Too often or too much at once: `rate_limited`, `overloaded`"},
+    500: {"model": ErrorBody, "description": "A failure that the log tells: `internal`"},
+    503: {"model": ErrorBody, "description": "Later it may do: `unavailable`; see Retry-After"},
+}
+
+
+def create_app(settings: Settings, memory: SharedSoma) -> ASGIApp:
+    """The whole application over an open memory, which stays the caller's to close."""
+    metrics = Metrics()
+    app = create_api(settings, memory, metrics)
+    layered: ASGIApp = RateLimited(app, settings.rate_limit, settings.rate_window, metrics)
+    layered = Authenticated(layered, settings, memory)
+    layered = Timeout(layered, settings.request_timeout)
+    layered = BodyLimit(layered, settings.max_body)
+    if settings.cors_origins:
+        layered = CORSMiddleware(
+            layered,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "Mcp-Session-Id"],
+        )
+    return Observed(layered, metrics)
+
+
+def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> FastAPI:
+    """The routes alone."""
+    gate = RecallGate(settings.max_recalls, PATIENCE_SECONDS, metrics)
+    mcp = McpEndpoint(memory, settings.namespace, gate, settings.max_body)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with mcp.run():
+            yield
+
+    app = FastAPI(
+        title="Soma",
+        version=soma_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        responses=ERRORS,
+        generate_unique_id_function=lambda route: f"{route.name}",
+    )
+    app.state.memory, app.state.settings, app.state.metrics, app.state.gate = memory, settings, metrics, gate
+    for module in (health, storing, recalling, memories, transfer):
+        app.include_router(module.router)
+    app.include_router(metadata_routes(settings))
+    app.router.routes.append(Route("/mcp", mcp))
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SomaError)
+    status, body, headers = as_http(error, request.state.request_id)
+    return JSONResponse(body, status, dict(headers))
+
+
+async def _refuse_types(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problem, field = first_problem(error.errors())
+    return JSONResponse(error_body("invalid_input", problem, request.state.request_id, (field,)), 422)
+
+
+async def _refuse_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
+    message = {404: "there is no such path; see /docs", 405: "this path takes another method; see /docs"}
+    body = error_body(code, message.get(error.status_code, str(error.detail)), request.state.request_id)
+    return JSONResponse(body, error.status_code, dict(error.headers or {}))
+
+
+_ANSWERS: dict[type[Exception], Callable[[Request, Exception], Any]] = {
+    SomaError: _refuse,
+    RequestValidationError: _refuse_types,
+    HTTPException: _refuse_http,
+}

@@ -1,0 +1,265 @@
+"""How much a caller may ask for: the size of a body, the time of a request, how often, how many recalls at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from types import TracebackType
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from soma_core.domain.errors import Overloaded, TooLarge, Unavailable
+from soma_core.domain.errors import RateLimited as TooOften
+from soma_mcp.http.asgi import endpoint, refuse
+from soma_mcp.http.metrics import Metrics
+
+LINGER_SECONDS = 1.0
+"""How long the rest of a refused body is read and dropped, so that its sender gets to see the answer."""
+
+MOST_BUCKETS = 65_536
+"""Callers of which the rate is known at once; the one that was away longest is dropped above that."""
+
+CLASSES = {
+    **dict.fromkeys(("store", "store_bulk", "forget", "import"), "write"),
+    **dict.fromkeys(
+        (
+            "recall", "recall_batch", "recall_with_scores", "hybrid_recall_with_scores", "recall_with_context",
+            "keyword_search", "mcp",
+        ),
+        "recall",
+    ),
+    **dict.fromkeys(("range", "stats", "memories", "memory", "export", "other"), "read"),
+}  # fmt: skip
+"""The class of each endpoint that is limited; what an MCP message asks for is not known, so it counts as a recall."""
+
+
+def class_of(name: str, method: str) -> str | None:
+    """The class of a request to the endpoint `name`; None when it is free: health, metrics, documents."""
+    return "write" if (name, method) == ("memory", "DELETE") else CLASSES.get(name)
+
+
+class BodyLimit:
+    """Refuses bodies over `max_bytes` with 413, whether their length is given or found; `exempt` names endpoints."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, exempt: Collection[str] = ("import",)) -> None:
+        self._app = app
+        self._max = max_bytes
+        self._exempt = frozenset(exempt)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or endpoint(scope) in self._exempt:
+            await self._app(scope, receive, send)
+        elif _content_length(scope) > self._max:
+            await self._refuse(scope, receive, send)
+        else:
+            await self._count(scope, receive, send)
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the body on as it arrives; once it is too long the application sees a client that hung up."""
+        size = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal size
+            if size > self._max:
+                return {"type": "http.disconnect"}
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size <= self._max:
+                return message
+            if not started:
+                await self._refuse(scope, receive, send)
+            return {"type": "http.disconnect"}
+
+        async def guarded(message: Message) -> None:
+            nonlocal started
+            if size <= self._max:
+                started = True
+                await send(message)
+
+        try:
+            await self._app(scope, counted, guarded)
+        except ClientDisconnect:
+            if size <= self._max:
+                raise
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def unfinished(message: Message) -> None:
+            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+        error = TooLarge(f"the body is over {self._max} bytes, the most that is taken: send it in parts, or by /import")
+        await refuse(scope, receive, unfinished, error, {"connection": "close"})
+        if not any(name == b"expect" for name, _ in scope["headers"]):
+            await _drop(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _content_length(scope: Scope) -> int:
+    """Bytes; 0 when the length is not given. The server has checked that it is a number."""
+    return next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
+
+
+async def _drop(receive: Receive) -> None:
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body"):
+                pass
+    except TimeoutError:
+        return
+
+
+class Timeout:
+    """Ends a request that is not answered after `seconds`, with 503 if no answer has begun; `exempt` names endpoints.
+
+    The seconds include those in which the body arrives and the answer is taken. Closes the connection.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, exempt: Collection[str] = ("export", "import", "mcp")) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._exempt = frozenset(exempt)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or endpoint(scope) in self._exempt:
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self._seconds) as clock:
+                await self._app(scope, receive, noted)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+        if clock.expired() and not started:
+            error = Unavailable(
+                f"not done within {self._seconds:g} s. What was to be stored or forgotten may be done yet: "
+                "repeat the request with the same Idempotency-Key"
+            )
+            await refuse(scope, receive, send, error, {"connection": "close"})
+
+
+class RateLimited:
+    """A token bucket for each caller (or client address) and class: `limit` requests at once, `limit` a `window`.
+
+    Over it a request gets 429 with the seconds until the next token. A `limit` of 0 is none. The window is in seconds.
+    Each worker process counts for itself.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: int,
+        window: float,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._limit = limit
+        self._window = window
+        self._metrics = metrics
+        self._clock = clock
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
+        """Tokens and when they were counted, by caller and class; the one that was away longest is first."""
+
+    @property
+    def known(self) -> int:
+        """How many buckets are kept."""
+        return len(self._buckets)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = class_of(endpoint(scope), scope["method"]) if scope["type"] == "http" and self._limit else None
+        wait = self._take(_caller(scope), kind) if kind else 0.0
+        if not wait:
+            await self._app(scope, receive, send)
+            return
+        if self._metrics:
+            self._metrics.rate_limited(kind or "")
+        error = TooOften(
+            f"more than {self._limit} requests of the kind {kind} in {self._window:g} s: wait as Retry-After says",
+            retry_after=wait,
+        )
+        await refuse(scope, receive, send, error)
+
+    def _take(self, caller: str, kind: str) -> float:
+        """Take a token; 0, or the seconds until there is one."""
+        now = self._clock()
+        rate = self._limit / self._window
+        tokens, since = self._buckets.pop((caller, kind), (float(self._limit), now))
+        tokens = min(float(self._limit), tokens + (now - since) * rate)
+        taken = tokens >= 1
+        self._buckets[caller, kind] = (tokens - taken, now)
+        self._drop_full(now)
+        return 0.0 if taken else (1 - tokens) / rate
+
+    def _drop_full(self, now: float) -> None:
+        """A bucket that was left alone for a window is full: the same as none."""
+        while len(self._buckets) > 1:
+            first = next(iter(self._buckets))
+            if self._buckets[first][1] + self._window > now and len(self._buckets) <= MOST_BUCKETS:
+                return
+            del self._buckets[first]
+
+
+def _caller(scope: Scope) -> str:
+    """Who asks: the caller that a token names, else the address of the client."""
+    if principal := scope.get("state", {}).get("principal"):
+        return f"caller {principal.caller}"
+    return f"address {(scope.get('client') or ('',))[0]}"
+
+
+class RecallGate:
+    """Lets `n` recalls work at once: ``async with gate:``. The rest wait up to `patience` seconds, at most 4 n of them.
+
+    Raises `Overloaded` for those that wait too long or are too many.
+    """
+
+    def __init__(self, n: int, patience: float = 0.5, metrics: Metrics | None = None) -> None:
+        self._n = n
+        self._patience = patience
+        self._metrics = metrics
+        self._free = asyncio.Semaphore(n)
+        self._waiting = 0
+        self._at_work = 0
+
+    async def __aenter__(self) -> None:
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()
+        self._count(1)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._free.release()
+        self._count(-1)
+
+    async def _wait(self) -> None:
+        if self._waiting >= 4 * self._n:
+            raise self._overloaded()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._free.acquire()
+        except TimeoutError:
+            raise self._overloaded() from None
+        finally:
+            self._waiting -= 1
+
+    def _overloaded(self) -> Overloaded:
+        if self._metrics:
+            self._metrics.recall_refused()
+        return Overloaded(f"{self._n} recalls are at work and others wait: try again in a moment", retry_after=1.0)
+
+    def _count(self, change: int) -> None:
+        self._at_work += change
+        if self._metrics:
+            self._metrics.recalls_at_work(self._at_work)

@@ -1,0 +1,117 @@
+"""Memories by id, by time, by coordinate; forgetting them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from soma_core.domain.errors import InvalidInput, NotFound
+from soma_core.domain.memory import numbers, parse_coordinate
+from soma_core.domain.query import BrowseQuery, Filter, parse_id, parse_ids
+from soma_core.domain.validation import check_string
+from soma_core.engine import Soma
+from soma_mcp.http.answers import MemoryBody, PageBody, RangeBody, StatsBody, memory_body, range_body, stats_body
+from soma_mcp.http.auth import require
+from soma_mcp.http.reading import scope_of
+from soma_mcp.http.shapes import Coordinate, Forget, TypeName
+from soma_mcp.tools.forget import MAX_REASON, ForgetAnswer, describe_receipt
+
+router = APIRouter(tags=["memories"])
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.get("/memories/{id}", response_model=MemoryBody)
+async def get_memory(request: Request, id: str) -> JSONResponse:
+    """One memory in full; the id may be its last twelve digits."""
+    require(request, "read")
+    found = await request.app.state.memory.call(Soma.get, scope_of(request), (parse_id("id", id),))
+    return JSONResponse(memory_body(found[0]))
+
+
+@router.get("/memories", response_model=PageBody)
+async def list_memories(
+    request: Request,
+    ids: Annotated[str | None, Query(description="These, separated by commas; nothing else may be given then")] = None,
+    types: Annotated[str | None, Query(description="Separated by commas")] = None,
+    tags: Annotated[str | None, Query(description="All of them, separated by commas")] = None,
+    thread: str | None = None,
+    speaker: str | None = None,
+    since: Annotated[str | None, Query(description="ISO 8601, inclusive")] = None,
+    until: Annotated[str | None, Query(description="ISO 8601; a date includes that day")] = None,
+    order: Annotated[str, Query(description="newest or oldest")] = "newest",
+    limit: Limit = 20,
+    cursor: Annotated[str | None, Query(description="next_cursor of the page before")] = None,
+) -> JSONResponse:
+    """Memories by time, page by page, or those with given ids."""
+    require(request, "read")
+    memory = request.app.state.memory
+    if ids is not None:
+        found = await memory.call(Soma.get, scope_of(request), parse_ids(_listed(ids)))
+        return JSONResponse({"memories": [memory_body(each) for each in found], "next_cursor": None})
+    wanted = Filter.parse(
+        types=_listed(types), tags=_listed(tags), thread=thread, speaker=speaker, since=since, until=until
+    )
+    query = BrowseQuery.parse(order=order, limit=limit, cursor=cursor, filter=wanted)
+    page = await memory.call(Soma.browse, scope_of(request), query)
+    return JSONResponse({"memories": [memory_body(each) for each in page.memories], "next_cursor": page.next_cursor})
+
+
+@router.delete("/memories/{id}", response_model=ForgetAnswer)
+async def delete_memory(request: Request, id: str, purge: bool = False, reason: str | None = None) -> JSONResponse:
+    """Forget one memory; `purge` erases it for good."""
+    require(request, "write")
+    given = parse_id("id", id)
+    receipt = await request.app.state.memory.call(
+        Soma.forget, scope_of(request), (given,), None, purge, False, _reason(reason)
+    )
+    if not receipt.count:
+        raise NotFound(f"id: no memory has the id {given}", fields=("id",))
+    return JSONResponse(describe_receipt(receipt))
+
+
+@router.post("/forget", response_model=ForgetAnswer)
+async def forget(request: Request, body: Forget) -> JSONResponse:
+    """Forget memories, by ids or by a filter: nothing returns them any more."""
+    require(request, "write")
+    wanted = Filter.parse(thread=body.thread, tags=body.tags, speaker=body.speaker, before=body.before)
+    ids = parse_ids(body.ids) if body.ids is not None else ()
+    receipt = await request.app.state.memory.call(
+        Soma.forget, scope_of(request, body.key), ids, wanted, body.purge, body.dry_run, _reason(body.reason)
+    )
+    return JSONResponse(describe_receipt(receipt))
+
+
+@router.get("/range", response_model=RangeBody)
+async def range_of(
+    request: Request,
+    min: Annotated[Coordinate, Query()],
+    max: Annotated[Coordinate, Query()],
+    type: TypeName | None = None,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> JSONResponse:
+    """Memories whose coordinate lies between two others in every number, borders included."""
+    require(request, "read")
+    low, high = parse_coordinate(min, "min"), parse_coordinate(max, "max")
+    if len(numbers(low)) != len(numbers(high)):
+        raise InvalidInput("max: must have as many numbers as min", fields=("min", "max"))
+    wanted = Filter.parse(types=[type] if type else None)
+    found = await request.app.state.memory.call(Soma.within, scope_of(request), low, high, wanted, limit)
+    return JSONResponse(range_body(found))
+
+
+@router.get("/stats", response_model=StatsBody)
+async def stats(request: Request) -> JSONResponse:
+    """How the memory of the namespace stands."""
+    require(request, "read")
+    return JSONResponse(stats_body(await request.app.state.memory.call(Soma.status, scope_of(request))))
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _reason(given: str | None) -> str | None:
+    return check_string("reason", given, max_chars=MAX_REASON) if given is not None else None

@@ -1,0 +1,148 @@
+"""Asking: every form of recall, and the search for terms as they are written."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from soma_core.domain.query import Recall as Answer
+from soma_core.domain.query import RecallQuery
+from soma_core.domain.terms import Terms, keywords
+from soma_core.domain.validation import check_string, invalid
+from soma_core.engine import Soma
+from soma_mcp.http.answers import (
+    Batches,
+    KeywordResults,
+    Recalled,
+    Results,
+    ScoredResults,
+    match_hit,
+    match_term,
+    recalled,
+    scored,
+)
+from soma_mcp.http.auth import require
+from soma_mcp.http.reading import read_filters, recall_query, scope_of
+from soma_mcp.http.shapes import (
+    HybridRecall,
+    KeywordSearch,
+    Question,
+    Recall,
+    RecallBatch,
+    RecallWithContext,
+    TopK,
+    TypeName,
+)
+
+router = APIRouter(tags=["recall"])
+
+CONTEXT_CHARACTERS = 10_000
+
+
+async def _ask(request: Request, question: RecallQuery) -> Answer:
+    require(request, "read")
+    async with request.app.state.gate:
+        found: Answer = await request.app.state.memory.call(Soma.recall, scope_of(request), question)
+        return found
+
+
+@router.post("/recall", response_model=Recalled)
+async def recall(request: Request, body: Recall) -> JSONResponse:
+    """The best memories for a question, by meaning and by words."""
+    question = recall_query(body.query, body, hybrid=body.hybrid, order=body.order, max_tokens=body.max_tokens)
+    return JSONResponse(recalled(await _ask(request, question)))
+
+
+@router.get("/recall", response_model=Recalled)
+async def recall_by_address(
+    request: Request,
+    query: str,
+    top_k: TopK = 5,
+    type: TypeName | None = None,
+    filters: Annotated[str | None, Query(description="As in POST, as JSON text")] = None,
+    hybrid: bool | None = None,
+) -> JSONResponse:
+    """The same, for callers that can only send an address."""
+    asked = Question(top_k=top_k, type=type, filters=_parsed_filters(filters))
+    return JSONResponse(recalled(await _ask(request, recall_query(query, asked, hybrid=hybrid))))
+
+
+def _parsed_filters(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise invalid("filters", "is no JSON; it must be a JSON object") from None
+    if not isinstance(found, dict):
+        raise invalid("filters", "must be a JSON object")
+    return found
+
+
+@router.post("/recall_batch", response_model=Batches)
+async def recall_batch(request: Request, body: RecallBatch) -> JSONResponse:
+    """One answer for each of several questions."""
+    questions = [recall_query(query, body, hybrid=body.hybrid) for query in body.queries]
+    answers = [await _ask(request, question) for question in questions]
+    batches = [[match_hit(hit) for hit in answer.hits] for answer in answers]
+    return JSONResponse({"batches": batches, "degraded": [list(answer.degraded) for answer in answers]})
+
+
+@router.post("/recall_with_scores", response_model=ScoredResults)
+async def recall_with_scores(request: Request, body: Recall) -> JSONResponse:
+    """The best memories for a question, each with its payload apart from its score."""
+    question = recall_query(body.query, body, hybrid=body.hybrid, order=body.order, max_tokens=body.max_tokens)
+    return _scored(await _ask(request, question))
+
+
+@router.post("/hybrid_recall_with_scores", response_model=ScoredResults)
+async def hybrid_recall_with_scores(request: Request, body: HybridRecall) -> JSONResponse:
+    """Recall by meaning and words; memories that hold the terms as they are written are lifted."""
+    values = body.terms if body.terms is not None else keywords(body.query)
+    terms = (
+        Terms.parse(values, exact=body.exact, case_sensitive=body.case_sensitive, boost=body.boost) if values else None
+    )
+    return _scored(await _ask(request, recall_query(body.query, body, terms=terms)))
+
+
+@router.post("/recall_with_context", response_model=Results)
+async def recall_with_context(request: Request, body: RecallWithContext) -> JSONResponse:
+    """Recall for a question and what surrounds it."""
+    words = " ".join([check_string("query", body.query, max_chars=1_000_000), *_strings(body.context)])
+    answer = await _ask(request, recall_query(words, body))
+    return JSONResponse({"results": [match_hit(hit) for hit in answer.hits], "degraded": list(answer.degraded)})
+
+
+@router.post("/keyword_search", response_model=KeywordResults)
+async def keyword_search(request: Request, body: KeywordSearch) -> JSONResponse:
+    """The newest memories whose text holds a term as it is written; looks through all texts of the namespace."""
+    require(request, "read")
+    check_string("term", body.term, max_chars=256)
+    terms = Terms.parse([body.term], exact=body.exact, case_sensitive=body.case_sensitive)
+    wanted, _ = read_filters(None, body.type)
+    async with request.app.state.gate:
+        found = await request.app.state.memory.call(Soma.containing, scope_of(request), terms, wanted, body.top_k)
+    return JSONResponse({"results": [match_term(memory) for memory in found]})
+
+
+def _scored(answer: Answer) -> JSONResponse:
+    return JSONResponse({"results": [scored(hit) for hit in answer.hits], "degraded": list(answer.degraded)})
+
+
+def _strings(context: object) -> list[str]:
+    """Every string in a JSON value, as far as they are not too long together."""
+    found: list[str] = []
+    waiting, left = [context], CONTEXT_CHARACTERS
+    while waiting and left > 0:
+        value = waiting.pop(0)
+        if isinstance(value, str):
+            found.append(value[:left])
+            left -= len(value)
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return found

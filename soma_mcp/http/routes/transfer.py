@@ -1,0 +1,112 @@
+"""All memories out and in again, as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from typing import IO, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from soma_core.domain.errors import InvalidInput, TooLarge
+from soma_core.domain.lines import parse_line
+from soma_core.domain.memory import NewMemory, Scope
+from soma_core.domain.query import MAX_LIMIT, BrowseQuery, Page
+from soma_core.engine import Soma
+from soma_mcp.http.answers import ImportedBody, memory_body
+from soma_mcp.http.auth import require
+from soma_mcp.http.reading import scope_of
+
+router = APIRouter(tags=["transfer"])
+
+LINES = "application/x-ndjson"
+IMPORT_BYTES = 1 << 30
+IN_MEMORY_BYTES = 1 << 20
+BATCH = 500
+LISTED_PROBLEMS = 1_000
+"""A refusal names at most so many lines."""
+
+
+@router.get("/export", response_class=StreamingResponse, responses={200: {"content": {LINES: {}}}})
+async def export(request: Request) -> StreamingResponse:
+    """Every memory of the namespace, the oldest first, one JSON object a line."""
+    require(request, "read")
+    first = await _page(request, scope_of(request), None)
+    return StreamingResponse(_lines(request, first), media_type=LINES)
+
+
+async def _lines(request: Request, page: Page) -> AsyncIterator[str]:
+    while True:
+        yield "".join(json.dumps(memory_body(memory), ensure_ascii=False) + "\n" for memory in page.memories)
+        if page.next_cursor is None:
+            return
+        page = await _page(request, scope_of(request), page.next_cursor)
+
+
+async def _page(request: Request, scope: Scope, cursor: str | None) -> Page:
+    query = BrowseQuery.parse(order="oldest", limit=MAX_LIMIT, cursor=cursor)
+    page: Page = await request.app.state.memory.call(Soma.browse, scope, query)
+    return page
+
+
+@router.post(
+    "/import",
+    response_model=ImportedBody,
+    openapi_extra={"requestBody": {"content": {LINES: {"schema": {"type": "string"}}}, "required": True}},
+)
+async def import_lines(request: Request, partial: bool = False, key: str | None = None) -> JSONResponse:
+    """Store the memories of JSON lines, as `soma store-bulk` and an export have them.
+
+    Nothing is stored where a line is wrong, unless `partial`. The lines are stored in batches of 500 in their order; an
+    import that was cut off is finished by sending it again under its key.
+    """
+    require(request, "write")
+    scope = scope_of(request, key)
+    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
+        await _receive(request, file)
+        refused = [] if partial else await to_thread.run_sync(_refused, file)
+        if refused:
+            named = "; ".join(f"line {each['line']}: {each['message']}" for each in refused[:3])
+            fields = [f"line {each['line']}" for each in refused[:LISTED_PROBLEMS]]
+            raise InvalidInput(f"body: {len(refused)} lines are wrong, nothing was stored: {named}", fields=fields)
+        stored, refused = await _store(request, scope, file)
+    return JSONResponse({"stored": stored, "refused": refused[:LISTED_PROBLEMS]})
+
+
+async def _receive(request: Request, file: IO[bytes]) -> None:
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > IMPORT_BYTES:
+            raise TooLarge(f"body: is over {IMPORT_BYTES >> 20} MB; send it in parts", fields=("body",))
+        await to_thread.run_sync(file.write, chunk)
+
+
+def _parsed(file: IO[bytes]) -> Iterator[NewMemory | dict[str, Any]]:
+    """The memory of each line, or what is wrong with it."""
+    file.seek(0)
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            try:
+                yield parse_line(line)
+            except InvalidInput as error:
+                yield {"line": number, "code": error.code, "message": error.message, "fields": list(error.fields)}
+
+
+def _refused(file: IO[bytes]) -> list[dict[str, Any]]:
+    return [found for found in _parsed(file) if isinstance(found, dict)]
+
+
+async def _store(request: Request, scope: Scope, file: IO[bytes]) -> tuple[int, list[dict[str, Any]]]:
+    stored, refused, number = 0, [], 0
+    lines = _parsed(file)
+    while batch := await to_thread.run_sync(lambda: [found for found, _ in zip(lines, range(BATCH), strict=False)]):
+        memories = [found for found in batch if isinstance(found, NewMemory)]
+        refused += [found for found in batch if isinstance(found, dict)]
+        part = f"{scope.request_id}:{number}" if scope.request_id else None
+        await request.app.state.memory.call(Soma.store_many, Scope(scope.namespace, scope.caller, part), memories)
+        stored, number = stored + len(memories), number + 1
+    return stored, refused

@@ -1,0 +1,113 @@
+"""Files of earlier versions open, and keep what they hold."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from soma_core.adapters.sqlite import database
+from soma_core.adapters.sqlite.database import APPLICATION_ID, SCHEMA_VERSION
+from soma_core.adapters.sqlite.records import SqliteRecordStore
+from soma_core.domain.errors import StoreCorrupt, Unavailable
+from soma_core.domain.query import BrowseQuery, Filter
+from tests.contract.tokens import token
+from tests.support.requests import new, request, stored
+
+SCHEMA_1 = Path(__file__).parents[1] / "support" / "schema_1.sql"
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        found: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def schema(path: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(path)) as db:
+        return dict(db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
+def texts(path: Path) -> list[str]:
+    records = SqliteRecordStore(path, reserve_bytes=0)
+    page = records.browse("api_ns", BrowseQuery(Filter(), "oldest", 100))
+    records.close()
+    return [memory.text for memory in page.memories]
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A file of schema 1 with three memories, two of them at a coordinate."""
+    path, present = tmp_path / "records.db", tmp_path / "present.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; {SCHEMA_1.read_text()}")
+        db.execute("INSERT INTO meta VALUES ('store_id', 'the old one')")
+    records = SqliteRecordStore(present, reserve_bytes=0)
+    for text, coordinate in (("one", None), ("two", "1,2"), ("three", "-3")):
+        stored(records, "api_ns", [new(text, coordinate=coordinate, tags=["kept"])], request())
+    records.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ATTACH ? AS present", (str(present),))
+        for table in ("memories", "versions", "memory_tags", "events", "requests"):
+            db.execute(f"INSERT INTO main.{table} SELECT * FROM present.{table}")
+        db.commit()
+    return path
+
+
+def test_a_file_of_schema_1_opens_with_its_memories_and_can_hold_tokens(old: Path) -> None:
+    records = SqliteRecordStore(old, reserve_bytes=0)
+    assert records.store_id == "the old one"
+    assert records.tokens().list() == []
+    records.tokens().add(token(), b"digest")
+    stored(records, "api_ns", [new("four")], request())
+    assert records.problems() == []
+    records.close()
+    assert texts(old) == ["one", "two", "three", "four"]
+    assert version(old) == SCHEMA_VERSION == 2
+
+
+def test_a_migrated_file_has_the_schema_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    SqliteRecordStore(old, reserve_bytes=0).close()
+    SqliteRecordStore(tmp_path / "fresh.db", reserve_bytes=0).close()
+    assert schema(old) == schema(tmp_path / "fresh.db")
+
+
+def test_ranges_of_coordinates_are_found_by_an_index(old: Path) -> None:
+    SqliteRecordStore(old, reserve_bytes=0).close()
+    statement = (
+        "SELECT id FROM memories WHERE namespace = 'api_ns' AND state = 'live' AND coordinate IS NOT NULL "
+        "AND CAST(coordinate AS REAL) BETWEEN 0 AND 5"
+    )
+    with closing(sqlite3.connect(old)) as db:
+        plan = " ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}"))
+        assert len(db.execute(statement).fetchall()) == 1
+    assert "live_by_coordinate" in plan
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(Path(database.__file__).parent, folder)
+    step = folder / "migrations" / "2.sql"
+    step.write_text(step.read_text() + "\nINSERT INTO no_such_table VALUES (1);\n")
+    before = schema(old)
+    monkeypatch.setattr(database, "__file__", str(folder / "database.py"))
+    with pytest.raises(Unavailable, match="no_such_table"):
+        SqliteRecordStore(old, reserve_bytes=0)
+    monkeypatch.undo()
+    assert (schema(old), version(old)) == (before, 1)
+    assert texts(old) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("unknown", [0, SCHEMA_VERSION + 1])
+def test_a_file_of_an_unknown_schema_is_refused_and_not_touched(old: Path, unknown: int) -> None:
+    with closing(sqlite3.connect(old)) as db:
+        db.execute(f"PRAGMA user_version = {unknown}")
+    before = old.read_bytes()
+    with pytest.raises(StoreCorrupt, match="upgrade"):
+        SqliteRecordStore(old, reserve_bytes=0)
+    assert old.read_bytes() == before
