@@ -38,6 +38,8 @@ check: $(DEV) ## style, types, who imports whom, and that pins and pages fit wha
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.check_requirements
 	$(BIN)/python -m scripts.settings_doc --check
+	$(BIN)/python -m scripts.metrics_doc --check
+	$(BIN)/python -m scripts.generate_openapi --check
 
 bench: $(DEV) ## measure speed and memory against controls; prints one JSON document
 	@$(BIN)/python -m scripts.bench $(ARGS)

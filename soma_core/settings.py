@@ -304,6 +304,13 @@ def load_settings(environment: Mapping[str, str] | None = None, **arguments: str
     return Settings(**values | {"home": home})
 
 
+def hand_down(**arguments: str | Path) -> None:
+    """Put fields of `Settings` into the environment, for a process that this one starts."""
+    fields = {setting.field: name for name, setting in VARIABLES.items()}
+    for field, value in arguments.items():
+        os.environ[fields[field]] = str(value)
+
+
 def _value(name: str, text: str | None) -> Any:
     return None if text is None else VARIABLES[name].parse(name, text)
 

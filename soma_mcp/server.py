@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import Any, TextIO
 
+import anyio
 from mcp.server import MCPServer
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
@@ -24,6 +29,7 @@ from soma_mcp.tools.status import status_tool
 from soma_mcp.tools.store import store_tool
 from soma_mcp.tools.toolbox import Toolbox
 
+PROGRESS_SECONDS = 1.0
 INSTRUCTIONS = """\
 Soma is your long-term memory. It outlives this conversation and is shared by the sessions of this user.
 
@@ -71,7 +77,8 @@ class SomaServer(MCPServer[Any]):
             message = f"{', '.join(shown)}: unknown argument; {name} takes {allowed}"
             return refusal(InvalidInput(message, fields=shown))
         try:
-            return await super().call_tool(name, arguments, context)
+            async with _progress(context):
+                return await super().call_tool(name, arguments, context)
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
                 return refusal(_invalid(error.__cause__))
@@ -81,6 +88,26 @@ class SomaServer(MCPServer[Any]):
         """Serve one client on these streams, until its input ends."""
         async with answering_streams(wire_in, wire_out) as (reading, writing):
             await self._lowlevel_server.run(reading, writing, self._lowlevel_server.create_initialization_options())
+
+
+@asynccontextmanager
+async def _progress(context: Context[Any, Any] | None) -> AsyncIterator[None]:
+    """Tell the caller each second that the call is still at work, if it asked for progress."""
+    if context is None or "progress_token" not in (context.request_context.meta or {}):
+        yield
+        return
+
+    async def tell() -> None:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            for seconds in count(1):
+                await asyncio.sleep(PROGRESS_SECONDS)
+                await context.report_progress(seconds, message="at work")
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 def _invalid(error: ValidationError) -> InvalidInput:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.bench import agents, bulk, calls, crowd, memory, starts
+from scripts.bench import agents, bulk, calls, crowd, memory, over_http, starts
 from scripts.bench.figures import Row, say
 from scripts.bench.stores import Bench
 
@@ -25,8 +25,12 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "agents": agents.measure,
     "bulk": bulk.measure,
     "memory": memory.measure,
+    "http_store": over_http.measure_store,
+    "http_bulk": over_http.measure_bulk,
+    "http_recall": over_http.measure_recall,
+    "event_loop": over_http.measure_loop,
 }
-PACKAGES = ("soma-fractal-memory", "mcp", "numpy", "onnxruntime", "pydantic", "qdrant-edge-py", "tokenizers")
+PACKAGES = ("soma-fractal-memory", "fastapi", "mcp", "numpy", "onnxruntime", "pydantic", "qdrant-edge-py", "tokenizers")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -207,12 +207,14 @@ class Selection:
 
 
 def contains(payload: Any, wanted: Any) -> bool:
-    """Whether a JSON value holds another: objects by their names, everything else by being equal."""
+    """Whether a JSON value holds another: objects by their names, all else by being equal (1 and 1.0, not true, are)."""
     if isinstance(wanted, dict):
         return isinstance(payload, dict) and all(
             name in payload and contains(payload[name], value) for name, value in wanted.items()
         )
-    return type(payload) is type(wanted) and bool(payload == wanted)
+    if isinstance(wanted, list) and isinstance(payload, list):
+        return len(wanted) == len(payload) and all(map(contains, payload, wanted))
+    return isinstance(payload, bool) == isinstance(wanted, bool) and bool(payload == wanted)
 
 
 def parse_ids(value: object, field: str = "ids") -> tuple[str, ...]:

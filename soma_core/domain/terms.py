@@ -51,6 +51,8 @@ class Terms:
 
 
 def keywords(query: str) -> list[str]:
-    """The words of a query that are long enough to mean something on their own."""
-    words = dict.fromkeys(re.findall(rf"\w{{{KEYWORD_LETTERS},{MAX_TERM}}}", query.casefold()))
-    return list(words)[:MAX_TERMS]
+    """The words of a query that are long enough to mean something on their own, as they are written."""
+    words: dict[str, str] = {}
+    for word in re.findall(rf"\b\w{{{KEYWORD_LETTERS},{MAX_TERM}}}\b", query):
+        words.setdefault(word.casefold(), word)
+    return list(words.values())[:MAX_TERMS]

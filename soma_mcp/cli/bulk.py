@@ -15,6 +15,8 @@ from soma_core.domain.memory import NewMemory
 from soma_mcp.cli.common import Terminal, command, open_input
 
 BATCH = 500
+BATCH_BYTES = 4 << 20
+"""A batch ends when its lines have so many; a server takes a few times as much."""
 
 
 @dataclass(slots=True)
@@ -22,6 +24,8 @@ class _Lines:
     """A file's lines: the memories they give, and what is wrong with the others."""
 
     memories: list[NewMemory] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    """Of their lines, in bytes."""
     refused: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -42,7 +46,7 @@ def store_bulk(terminal: Terminal, file: str, atomic: bool, key: str | None, no_
     refused = lines.refused
     stored = 0
     if not (atomic and refused) and lines.memories:
-        stored = _store(terminal, lines.memories, atomic, key, no_wait)
+        stored = _store(terminal, lines, atomic, key, no_wait)
     for problem in [] if terminal.as_json else refused:
         click.echo(f"line {problem['line']}: {problem['message']}", err=True)
     kept = "nothing was stored" if atomic and refused else f"{stored} memories stored"
@@ -57,17 +61,19 @@ def _read(source: Iterable[bytes]) -> _Lines:
             continue
         try:
             lines.memories.append(parse_line(data))
+            lines.sizes.append(len(data))
         except InvalidInput as error:
             problem = {"line": number, "code": error.code, "message": error.message, "fields": list(error.fields)}
             lines.refused.append(problem)
     return lines
 
 
-def _store(terminal: Terminal, memories: list[NewMemory], atomic: bool, key: str | None, no_wait: bool) -> int:
+def _store(terminal: Terminal, lines: _Lines, atomic: bool, key: str | None, no_wait: bool) -> int:
+    memories = lines.memories
     with terminal.memory() as shared:
         with terminal.progress("Storing", len(memories)) as report:
             done = 0
-            for batch in [memories] if atomic else _batches(memories):
+            for batch in [memories] if atomic else _batches(lines):
                 done += len(shared.store_many(terminal.scope(f"{key}:{done}" if key else None), batch))
                 report(done, len(memories))
         if not no_wait:
@@ -79,6 +85,13 @@ def _store(terminal: Terminal, memories: list[NewMemory], atomic: bool, key: str
     return done
 
 
-def _batches(memories: list[NewMemory]) -> Iterator[list[NewMemory]]:
-    for start in range(0, len(memories), BATCH):
-        yield memories[start : start + BATCH]
+def _batches(lines: _Lines) -> Iterator[list[NewMemory]]:
+    batch: list[NewMemory] = []
+    room = BATCH_BYTES
+    for memory, size in zip(lines.memories, lines.sizes, strict=True):
+        if batch and (len(batch) == BATCH or size > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(memory)
+        room -= size
+    yield batch

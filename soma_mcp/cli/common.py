@@ -6,10 +6,10 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import click
 
@@ -17,10 +17,13 @@ from soma_core.domain.errors import InvalidInput, SomaError
 from soma_core.domain.memory import Scope, uuid7
 from soma_core.domain.validation import MAX_NAME, check_string, invalid
 from soma_core.engine import Progress
-from soma_core.settings import Settings, load_settings
+from soma_core.settings import VARIABLES, Settings, load_settings
 
 if TYPE_CHECKING:
+    from soma_mcp.client import RemoteSoma
     from soma_mcp.sharing import SharedSoma
+
+    Opened: TypeAlias = SharedSoma | RemoteSoma
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,15 +36,40 @@ class Terminal:
     as_json: bool
 
     @contextmanager
-    def memory(self, *, accept_model: bool = False) -> Iterator[SharedSoma]:
-        """The memory of the data folder, whoever owns it."""
+    def memory(self) -> Iterator[Opened]:
+        """The memory of the server that SOMA_URL names, else that of the data folder, whoever owns it."""
+        if self.settings.url is None:
+            with self.folder() as shared:
+                yield shared
+            return
+        from soma_mcp.client import RemoteSoma, SomaClient  # only those who have a server pay for the import
+
+        with closing(RemoteSoma(SomaClient(*self.server()))) as remote:
+            yield remote
+
+    @contextmanager
+    def folder(self, *, accept_model: bool = False) -> Iterator[SharedSoma]:
+        """The memory of the data folder. Raises `InvalidInput` when SOMA_URL names a server."""
+        self.need_folder()
         from soma_mcp.sharing import SharedSoma  # a server claims its standard output before this is imported
 
-        memory = SharedSoma(self.settings, stay=False, accept_model=accept_model)
-        try:
+        with closing(SharedSoma(self.settings, stay=False, accept_model=accept_model)) as memory:
             yield memory
-        finally:
-            memory.close()
+
+    def need_folder(self) -> None:
+        """Raises `InvalidInput` when SOMA_URL names a server: this command works on a data folder."""
+        if self.settings.url is not None:
+            raise invalid("SOMA_URL", "is set, and this command needs the data folder: run it where the server runs")
+
+    def server(self) -> tuple[str, str | None]:
+        """The address of the server and the token for it. Raises `InvalidInput` when a namespace was given too."""
+        if self.settings.namespace != VARIABLES["SOMA_MEMORY_NAMESPACE"].default:
+            raise InvalidInput(
+                f"SOMA_MEMORY_NAMESPACE: is {self.settings.namespace!r}, and SOMA_URL is set: there the namespace is "
+                "the token's; give none",
+                fields=("SOMA_MEMORY_NAMESPACE", "SOMA_URL"),
+            )
+        return self.settings.url or "", self.settings.api_token
 
     def scope(self, key: str | None = None) -> Scope:
         """Where this command's calls happen."""

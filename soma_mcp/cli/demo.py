@@ -35,6 +35,7 @@ def demo(terminal: Terminal) -> None:
 
     It uses a memory of its own, which is thrown away.
     """
+    terminal.need_folder()
     with tempfile.TemporaryDirectory(prefix="soma-demo-") as home:
         try:
             answers = anyio.run(_converse, home, not terminal.as_json)

@@ -34,6 +34,7 @@ def doctor(terminal: Terminal) -> None:
 
     The status is 1 when something is bad.
     """
+    terminal.need_folder()
     findings = list(_examine(terminal))
     lines = [f"{f.verdict:4}  {f.what}: {f.detail}" + (f"\n      do: {f.todo}" if f.todo else "") for f in findings]
     terminal.show({"findings": [asdict(f) for f in findings]}, "\n".join(lines))

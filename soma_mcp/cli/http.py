@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import resource
 import signal
 import socket
@@ -18,18 +17,21 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from soma_core.domain.errors import InvalidInput
-from soma_core.domain.memory import Scope
 from soma_core.domain.validation import invalid
-from soma_core.settings import Settings, load_settings
+from soma_core.settings import Settings, hand_down, load_settings
 from soma_mcp.cli.common import Terminal, command
 from soma_mcp.http.app import create_app
-from soma_mcp.http.auth import check_exposure
+from soma_mcp.http.auth import check_exposure, usable_tokens
+from soma_mcp.http.connections import Connection
+from soma_mcp.http.hosts import is_loopback
 from soma_mcp.http.logs import configure as configure_logs
 from soma_mcp.http.traces import configure as configure_traces
 from soma_mcp.sharing import SharedSoma
 
 BACKLOG = 2_048
-HEADER_BYTES = 64 << 10
+SPARE_FILES = 256
+"""Open files that connections leave to the data folder and the log."""
+CODE = ("embeddings", "soma_core", "soma_mcp", "workers")
 SWITCH_SECONDS = 0.001
 
 
@@ -59,11 +61,10 @@ def serve(terminal: Terminal, host: str | None, port: str | None, reload: bool) 
 
 
 def _serve(settings: Settings) -> int:
-    configure_traces(settings)
+    end_traces = configure_traces(settings)
     memory = SharedSoma(settings, stay=True)
     try:
-        tokens = memory.tokens(Scope(settings.namespace, "serve"))
-        check_exposure(settings, bool(tokens))
+        check_exposure(settings, usable_tokens(memory, settings))
         with _bound(settings) as listening:
             port = listening.getsockname()[1]
             server = _Server(_config(settings, create_app(settings, memory)))
@@ -71,6 +72,7 @@ def _serve(settings: Settings) -> int:
             server.run(sockets=[listening])
     finally:
         memory.close()
+        end_traces()
     return 0 if server.started else 1
 
 
@@ -86,13 +88,15 @@ class _Server(uvicorn.Server):
 def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=Connection,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=int(settings.keep_alive),
         timeout_graceful_shutdown=int(settings.shutdown),
         backlog=BACKLOG,
-        h11_max_incomplete_event_size=HEADER_BYTES,
     )
 
 
@@ -104,6 +108,7 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise InvalidInput(
@@ -121,18 +126,25 @@ def _raise_open_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY:
+        Connection.most = max(SPARE_FILES, allowed - SPARE_FILES)
 
 
 def _serve_reloading(settings: Settings) -> None:
     """Let uvicorn watch the code and start `development` in a process of its own, anew after each change."""
-    os.environ |= {"SOMA_HOME": str(settings.home), "SOMA_MEMORY_NAMESPACE": settings.namespace}
+    if not is_loopback(settings.host):
+        raise invalid("UVICORN_HOST", f"is {settings.host}; with --reload only a loopback address is listened on")
+    hand_down(home=settings.home, namespace=settings.namespace)
     uvicorn.run(
         "soma_mcp.cli.http:development",
         factory=True,
         reload=True,
-        reload_dirs=[str(Path(__file__).parents[2])],
+        reload_dirs=[str(folder) for name in CODE if (folder := Path(__file__).parents[2] / name).is_dir()],
         host=settings.host,
         port=settings.port,
+        http=Connection,
+        ws="none",
         log_config=None,
         access_log=False,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,12 +12,14 @@ from soma_core.domain.memory import MemoryType, NewMemory, short_id
 from soma_core.domain.query import BrowseQuery, Filter, RecallQuery, parse_ids
 from soma_core.domain.validation import check_string
 from soma_mcp.cli.common import Terminal, command, decode, list_or_none, open_input, parse_json
-from soma_mcp.sharing import SharedSoma
 from soma_mcp.tools.answers import compact, describe, line
 from soma_mcp.tools.browse import describe_page
 from soma_mcp.tools.forget import MAX_REASON, describe_receipt, shown_receipt
 from soma_mcp.tools.recall import describe_recall
 from soma_mcp.tools.store import describe_stored
+
+if TYPE_CHECKING:
+    from soma_mcp.cli.common import Opened
 
 CATCH_UP = 200
 """A command embeds so many waiting memories before it answers; more than that it leaves to `soma reindex`."""
@@ -102,7 +104,7 @@ def recall(
             click.echo(f"({note})", err=True)
 
 
-def _prepare(terminal: Terminal, shared: SharedSoma) -> None:
+def _prepare(terminal: Terminal, shared: Opened) -> None:
     """A command can wait for the model, and for a few memories to be embedded; an agent's server does not."""
     try:
         shared.warm(terminal.scope())

@@ -9,17 +9,22 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 import click
 
 from soma_mcp.cli.common import Terminal, command
 
 if TYPE_CHECKING:
+    from soma_mcp.client import RemoteTools
     from soma_mcp.sharing import SharedSoma
+
+    Opened: TypeAlias = SharedSoma | RemoteTools
 
 LEAVE_SECONDS = 0.8
 PARENT_SECONDS = 0.25
+BRIDGE_RETRIES = 2
+"""An agent hears within a second that the server is away."""
 SWITCH_SECONDS = 0.001
 """How long a busy thread may keep another from running: a call passes through several."""
 
@@ -29,13 +34,12 @@ SWITCH_SECONDS = 0.001
 def mcp(terminal: Terminal) -> None:
     """Serve agents over MCP on standard input and output.
 
-    Any number of these can share one data folder. The process ends with its standard input, or with its parent.
+    Any number of these can share one data folder; with SOMA_URL the memory is that of a server. The process ends with
+    its standard input, or with its parent.
     """
     wire_in, wire_out = _claim_wire()
     sys.setswitchinterval(SWITCH_SECONDS)
-    from soma_mcp.sharing import SharedSoma
-
-    opening = _in_background(lambda: SharedSoma(terminal.settings, stay=True))
+    opening = _in_background(_opener(terminal))
     _Leaving(opening).watch()
     import anyio
 
@@ -49,6 +53,18 @@ def mcp(terminal: Terminal) -> None:
     _leave(opening, 0)
 
 
+def _opener(terminal: Terminal) -> Callable[[], Opened]:
+    """What opens the memory; its modules are imported already."""
+    if terminal.settings.url is None:
+        from soma_mcp.sharing import SharedSoma
+
+        return lambda: SharedSoma(terminal.settings, stay=True)
+    from soma_mcp.client import AsyncSomaClient, RemoteTools
+
+    url, token = terminal.server()
+    return lambda: RemoteTools(AsyncSomaClient(url, token, retries=BRIDGE_RETRIES))
+
+
 def _claim_wire() -> tuple[TextIO, TextIO]:
     """Take standard input and output for the protocol; what any library prints goes to standard error from here on."""
     wire_in = os.fdopen(os.dup(0), encoding="utf-8", errors="surrogateescape")
@@ -60,9 +76,9 @@ def _claim_wire() -> tuple[TextIO, TextIO]:
     return wire_in, wire_out
 
 
-def _in_background(work: Callable[[], SharedSoma]) -> Future[SharedSoma]:
+def _in_background(work: Callable[[], Opened]) -> Future[Opened]:
     """Open the memory while the protocol library is imported."""
-    future: Future[SharedSoma] = Future()
+    future: Future[Opened] = Future()
 
     def run() -> None:
         try:
@@ -77,7 +93,7 @@ def _in_background(work: Callable[[], SharedSoma]) -> Future[SharedSoma]:
 class _Leaving:
     """Ends the process when it is told to, or when its parent is gone: a server must not be an orphan."""
 
-    def __init__(self, opening: Future[SharedSoma]) -> None:
+    def __init__(self, opening: Future[Opened]) -> None:
         self._opening = opening
         self._parent = os.getppid()
 
@@ -95,7 +111,7 @@ class _Leaving:
         _leave(self._opening, 0)
 
 
-def _leave(opening: Future[SharedSoma], status: int) -> None:
+def _leave(opening: Future[Opened], status: int) -> None:
     """Hand over what this process owns, then end it, though a thread may still wait for input.
 
     What takes longer than a moment is not waited for: the records are durable, and the index is replayed.

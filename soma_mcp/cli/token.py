@@ -67,7 +67,7 @@ def _folder(terminal: Terminal) -> Iterator[SharedSoma]:
     """The memory of the data folder. Raises `InvalidInput` where commands work on that of a server."""
     if terminal.settings.url:
         raise invalid("SOMA_URL", "must not be set: tokens are kept on the machine of the server, in its data folder")
-    with terminal.memory() as shared:
+    with terminal.folder() as shared:
         yield shared
 
 

@@ -25,6 +25,6 @@ def reindex(terminal: Terminal) -> None:
     Recall goes on meanwhile, by what is rebuilt so far. Nothing is lost when it is interrupted: the rest is done by
     the next process that uses the memory.
     """
-    with terminal.memory(accept_model=True) as shared, terminal.progress("Reindexing") as report:
+    with terminal.folder(accept_model=True) as shared, terminal.progress("Reindexing") as report:
         events = shared.reindex(terminal.scope(), report)
     terminal.show({"events": events}, f"the index was rebuilt from {events} changes")

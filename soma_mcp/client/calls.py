@@ -131,7 +131,7 @@ def import_(memories: Iterable[shapes.Given], key: str | None, partly: bool) -> 
             partial(shapes.rebuilt, shapes.Imported),
             {"partial": json.dumps(partly)} | extra,
             lines=lines,
-            headers=headers | {"content-type": "application/x-ndjson"},
+            headers=headers | {"content-type": "application/x-ndjson", "content-length": str(lines.tell())},
         )
 
 

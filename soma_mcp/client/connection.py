@@ -73,11 +73,13 @@ class Connection:
 
 
 def _host(url: object) -> str:
+    text = check_string("url", url, max_chars=4096)
     try:
-        found = httpx2.URL(check_string("url", url, max_chars=4096))
+        found = httpx2.URL(text)
     except httpx2.InvalidURL as error:
         raise invalid("url", f"is {url!r}: {error}") from None
-    if found.scheme not in ("http", "https") or not found.host or found.query or found.fragment:
+    odd = found.query or found.fragment or any(letter.isspace() for letter in text)
+    if found.scheme not in ("http", "https") or not found.host or odd:
         raise invalid("url", f"is {url!r}, must be an address such as https://soma.example.com")
     if found.userinfo:
         raise invalid("url", "must not hold a name or password; give a token")

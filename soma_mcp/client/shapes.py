@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from soma_core.domain.errors import InvalidInput, Retryable, SomaError, error_classes
+from soma_core.domain.lines import FIELDS
 from soma_core.domain.memory import Memory, NewMemory
 from soma_core.domain.query import Filter, Page, Recall, RecallQuery
 from soma_core.domain.receipts import StoreReceipt
@@ -23,8 +24,6 @@ T = TypeVar("T")
 
 Given = NewMemory | Memory | Mapping[str, Any] | str
 """A memory to store: checked, or as an export gave it, or a dictionary of the fields of `store`, or only its text."""
-
-FIELDS = ("text", "type", "tags", "thread", "speaker", "occurred_at", "coordinate", "importance", "payload")
 
 
 class MemoryFields(TypedDict, total=False):

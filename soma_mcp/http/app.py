@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -29,6 +31,7 @@ from soma_mcp.http.routes import health, memories, recalling, storing, transfer
 from soma_mcp.sharing import SharedSoma
 
 DESCRIPTION = "A long-term memory for LLM agents. Every error is `{error: {code, message, fields, request_id}}`."
+LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 0.5
 """How long a recall waits for others to end before it is turned away."""
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -71,8 +74,10 @@ def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> Fast
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with mcp.run():
+        async with mcp.run(), anyio.create_task_group() as watching:
+            watching.start_soon(_watch_loop, metrics)
             yield
+            watching.cancel_scope.cancel()
 
     app = FastAPI(
         title="Soma",
@@ -86,17 +91,31 @@ def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> Fast
     app.state.memory, app.state.settings, app.state.metrics, app.state.gate = memory, settings, metrics, gate
     for module in (health, storing, recalling, memories, transfer):
         app.include_router(module.router)
-    app.include_router(metadata_routes(settings))
+    app.router.routes.extend(metadata_routes(settings))
     app.router.routes.append(Route("/mcp", mcp))
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
     return app
 
 
+async def _watch_loop(metrics: Metrics) -> None:
+    """Measure how late the event loop comes: whatever holds it up holds every caller up."""
+    while True:
+        due = time.perf_counter() + LOOK_SECONDS
+        await anyio.sleep(LOOK_SECONDS)
+        metrics.loop_lag(max(0.0, time.perf_counter() - due))
+
+
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SomaError)
     status, body, headers = as_http(error, request.state.request_id)
     return JSONResponse(body, status, dict(headers))
+
+
+async def _refuse_failure(request: Request, error: Exception) -> JSONResponse:
+    """What no route expected; its traceback goes to the log, not to the caller."""
+    message = "the request failed in the server; its log says why under this request_id"
+    return JSONResponse(error_body("internal", message, request.state.request_id), 500)
 
 
 async def _refuse_types(request: Request, error: Exception) -> JSONResponse:
@@ -107,14 +126,19 @@ async def _refuse_types(request: Request, error: Exception) -> JSONResponse:
 
 async def _refuse_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
-    message = {404: "there is no such path; see /docs", 405: "this path takes another method; see /docs"}
-    body = error_body(code, message.get(error.status_code, str(error.detail)), request.state.request_id)
+    code, message, fields = _HTTP.get(error.status_code, ("invalid_input", str(error.detail), ()))
+    body = error_body(code, message, request.state.request_id, fields)
     return JSONResponse(body, error.status_code, dict(error.headers or {}))
 
 
+_HTTP: dict[int, tuple[str, str, tuple[str, ...]]] = {
+    400: ("invalid_input", "body: is no JSON in UTF-8, or it nests too deep or holds too long a number", ("body",)),
+    404: ("not_found", "there is no such path; see /docs", ()),
+    405: ("method_not_allowed", "this path takes another method; see /docs", ()),
+}
 _ANSWERS: dict[type[Exception], Callable[[Request, Exception], Any]] = {
     SomaError: _refuse,
     RequestValidationError: _refuse_types,
     HTTPException: _refuse_http,
+    Exception: _refuse_failure,
 }

@@ -105,7 +105,7 @@ class Jwts:
             audience=self._oauth.audience,
             issuer=[self._oauth.issuer, f"{self._oauth.issuer}/"],
             leeway=LEEWAY_SECONDS,
-            options={"require": ["exp", "iss", "aud"], "verify_iat": False, "enforce_minimum_key_length": True},
+            options={"require": ["exp", "iss", "aud"], "enforce_minimum_key_length": True},
         )
         return found
 

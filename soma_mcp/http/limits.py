@@ -41,15 +41,15 @@ def class_of(name: str, method: str) -> str | None:
 
 
 class BodyLimit:
-    """Refuses bodies over `max_bytes` with 413, whether their length is given or found; `exempt` names endpoints."""
+    """Refuses bodies over `max_bytes` with 413, whether their length is given or found; `exempt` names paths."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, exempt: Collection[str] = ("import",)) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, exempt: Collection[str] = ("/import",)) -> None:
         self._app = app
         self._max = max_bytes
         self._exempt = frozenset(exempt)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or endpoint(scope) in self._exempt:
+        if scope["type"] != "http" or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
         elif _content_length(scope) > self._max:
             await self._refuse(scope, receive, send)
@@ -111,18 +111,18 @@ async def _drop(receive: Receive) -> None:
 
 
 class Timeout:
-    """Ends a request that is not answered after `seconds`, with 503 if no answer has begun; `exempt` names endpoints.
+    """Ends a request that is not answered after `seconds`, with 503 if no answer has begun; `exempt` names paths.
 
     The seconds include those in which the body arrives and the answer is taken. Closes the connection.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float, exempt: Collection[str] = ("export", "import", "mcp")) -> None:
+    def __init__(self, app: ASGIApp, seconds: float, exempt: Collection[str] = ("/export", "/import", "/mcp")) -> None:
         self._app = app
         self._seconds = seconds
         self._exempt = frozenset(exempt)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or endpoint(scope) in self._exempt:
+        if scope["type"] != "http" or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
             return
         started = False
@@ -194,7 +194,7 @@ class RateLimited:
         rate = self._limit / self._window
         tokens, since = self._buckets.pop((caller, kind), (float(self._limit), now))
         tokens = min(float(self._limit), tokens + (now - since) * rate)
-        taken = tokens >= 1
+        taken = tokens >= 1 - 1e-9  # who waited as told is let in, whatever the rounding
         self._buckets[caller, kind] = (tokens - taken, now)
         self._drop_full(now)
         return 0.0 if taken else (1 - tokens) / rate

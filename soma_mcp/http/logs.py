@@ -39,7 +39,7 @@ def configure(settings: Settings) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(level if name in OURS else logging.NOTSET)
-    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.access").propagate = False
 
 
 class JsonFormatter(logging.Formatter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -9,12 +10,15 @@ from typing import Any
 
 from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from soma_core.bootstrap import soma_version
+from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Scope as CallScope
 from soma_core.engine import Soma
+from soma_mcp.http.asgi import refuse
 from soma_mcp.http.auth import current_principal
 from soma_mcp.http.limits import RecallGate
 from soma_mcp.server import SomaServer
@@ -22,6 +26,8 @@ from soma_mcp.sharing import SharedSoma
 from soma_mcp.sharing.shared import Method, P, T
 from soma_mcp.tools.toolbox import Toolbox
 
+BODY_SECONDS = 30.0
+"""In which the body of a request must have arrived; the call itself may take as long as it takes."""
 READS = {Soma.recall, Soma.get, Soma.browse, Soma.status}
 
 
@@ -58,9 +64,30 @@ class McpEndpoint:
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        _, takes_events = check_accept_headers(Request(scope))
+        """Answer a message. Raises `HTTPException` for another method than POST."""
+        if scope["method"] != "POST":  # there is no session that a stream could belong to
+            raise HTTPException(405, headers={"Allow": "POST"})
+        request = Request(scope, receive)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.body()
+        except TimeoutError:
+            error = Unavailable(f"the body did not arrive within {BODY_SECONDS:g} s")
+            await refuse(scope, receive, send, error, {"connection": "close"})
+            return
+        _, takes_events = check_accept_headers(request)
         sessions = self._streaming if takes_events else self._plain
-        await sessions.handle_request(scope, receive, send)
+        await sessions.handle_request(scope, _again(body, receive), send)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A body that has been read, then what else the client does."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return again
 
 
 def _sessions(server: SomaServer, max_body: int, *, json_response: bool) -> StreamableHTTPSessionManager:

@@ -36,6 +36,8 @@ MetricName = Literal[
     "soma_memories",
     "soma_pending",
     "soma_model_ready",
+    "soma_event_loop_lag_seconds",
+    "soma_event_loop_longest_lag_seconds",
     "soma_build_info",
 ]
 
@@ -74,6 +76,10 @@ METRICS: Mapping[MetricName, Metric] = {
         "gauge", ("kind",), "Events of the server's namespace that the index lacks, by kind: words, vectors."
     ),
     "soma_model_ready": Metric("gauge", (), "1 when the embedding model is loaded, else 0."),
+    "soma_event_loop_lag_seconds": Metric(
+        "histogram", (), "How late the event loop came to something that was due, looked at 50 times a second."
+    ),
+    "soma_event_loop_longest_lag_seconds": Metric("gauge", (), "The latest it has come since the process began."),
     "soma_build_info": Metric("gauge", ("version",), "Always 1; the label says which version of Soma this is."),
 }
 
@@ -93,6 +99,9 @@ class Metrics:
         self._memories = self._gauge("soma_memories", "mostrecent")
         self._pending = self._gauge("soma_pending", "mostrecent")
         self._model_ready = self._gauge("soma_model_ready", "mostrecent")
+        self._lag = self._histogram("soma_event_loop_lag_seconds")
+        self._longest_lag = self._gauge("soma_event_loop_longest_lag_seconds", "livemax")
+        self._longest = 0.0
         self._build = self._gauge("soma_build_info", "mostrecent")
 
     def began(self) -> None:
@@ -116,6 +125,13 @@ class Metrics:
     def recall_refused(self) -> None:
         """A recall was refused because too many were at work."""
         self._recalls_refused.inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        """The event loop was so late."""
+        self._lag.observe(seconds)
+        if seconds > self._longest:
+            self._longest = seconds
+            self._longest_lag.set(seconds)
 
     def set_status(self, status: Status) -> None:
         """Take over what the engine says of itself; for the namespace of the server, just before `render`."""
@@ -141,7 +157,7 @@ class Metrics:
     def _histogram(self, name: MetricName) -> Histogram:
         return Histogram(name, METRICS[name].doc, METRICS[name].labels, registry=self._registry, buckets=BUCKETS)
 
-    def _gauge(self, name: MetricName, mode: Literal["livesum", "mostrecent"]) -> Gauge:
+    def _gauge(self, name: MetricName, mode: Literal["livesum", "livemax", "mostrecent"]) -> Gauge:
         """`mode` says how the numbers of several processes make one."""
         metric = METRICS[name]
         return Gauge(name, metric.doc, metric.labels, registry=self._registry, multiprocess_mode=mode)

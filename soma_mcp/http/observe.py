@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -14,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from soma_core.domain.errors import SomaError
+from soma_core.domain.errors import SomaError, Unavailable
 from soma_core.domain.memory import uuid7
 from soma_mcp.http.asgi import refuse
 from soma_mcp.http.errors import error_body
@@ -102,6 +103,10 @@ class Observed:
             else:
                 about = fields(request_id=exchange.request_id, endpoint=exchange.endpoint)
                 LOG.error("a request failed", exc_info=error, extra=about)
+        except asyncio.CancelledError:  # the server ends, and the time for requests at work is over
+            if exchange.status is None:
+                error = Unavailable("the server is ending: repeat the request with the same Idempotency-Key")
+                await refuse(scope, exchange.receive, exchange.send, error)
         if exchange.status is None and not exchange.hung_up:
             message = "the server failed; its log says more under this request_id"
             body = error_body("internal", message, exchange.request_id)
@@ -136,7 +141,8 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            if not self.hung_up:
+                self.status = message["status"]
             kept = [header for header in message.get("headers", ()) if header[0].lower() != b"x-request-id"]
             message = {**message, "headers": [*kept, (b"x-request-id", self.request_id.encode())]}
         await self._send(message)

@@ -11,10 +11,12 @@ from soma_core.domain.errors import InvalidInput
 from soma_core.domain.memory import NewMemory, Scope, parse_coordinate
 from soma_core.domain.query import MAX_TOKENS, Filter, RecallQuery
 from soma_core.domain.terms import Terms
-from soma_core.domain.validation import MAX_NAME, check_json_characters, check_string, invalid
+from soma_core.domain.validation import MAX_NAME, check_json_characters, check_string, check_text, invalid
 from soma_mcp.http.shapes import Item, Question
 
 FILTER_FIELDS = ("types", "tags", "thread", "speaker", "since", "until")
+PLACES = (("body",), ("query",), ("path",), ("header",))
+"""How the place of a problem begins."""
 MAX_FILTER_DEPTH = 8
 MAX_FILTER_NAMES = 64
 
@@ -42,9 +44,11 @@ def new_memory(item: Item) -> NewMemory:
     )
 
 
-def item_of(number: int, raw: dict[str, Any]) -> NewMemory:
+def item_of(number: int, raw: Any) -> NewMemory:
     """The memory that one of many items describes; its problems are named `items[number].field`."""
     where = f"items[{number}]"
+    if not isinstance(raw, dict):
+        raise invalid(where, "must be a JSON object")
     try:
         return new_memory(Item.model_validate(raw))
     except InvalidInput as error:
@@ -57,7 +61,11 @@ def item_of(number: int, raw: dict[str, Any]) -> NewMemory:
 def first_problem(errors: Any) -> tuple[str, str]:
     """What a check of JSON types found first: `field: problem`, and the field."""
     problem = errors[0]
-    parts = [part for part in problem["loc"] if part not in ("body", "query", "path", "header")]
+    parts = problem["loc"][1:] if problem["loc"][:1] in PLACES else problem["loc"]
+    if problem["type"] == "json_invalid":
+        return f"body: is no JSON: {problem['ctx']['error']} at {parts[0]}", "body"
+    if not parts and problem["type"] != "missing":
+        return "body: must be a JSON object, sent with the header Content-Type: application/json", "body"
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".") or "body"
     message = problem["msg"]
     return f"{field}: {message[:1].lower()}{message[1:]}", field
@@ -68,11 +76,11 @@ def _text_of(payload: dict[str, Any] | None) -> str:
     payload = payload or {}
     for name in ("text", "content"):
         if isinstance(payload.get(name), str) and payload[name].strip():
-            return str(payload[name])
+            return check_text(f"payload.{name}", payload[name])
     strings = [value for value in payload.values() if isinstance(value, str) and value.strip()]
     if not strings:
         raise invalid("payload", "must hold a text in `text`, in `content` or in any string; or give `text` beside it")
-    return "\n".join(strings)
+    return check_text("payload", "\n".join(strings))
 
 
 def recall_query(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
 
 MAX_ITEMS = 1_000
 MAX_QUERIES = 32
@@ -63,7 +64,7 @@ class Store(Item):
 class StoreBulk(Body):
     """Memories to store."""
 
-    items: list[dict[str, Any]] = Field(
+    items: list[Annotated[Any, WithJsonSchema({"type": "object"})]] = Field(
         max_length=MAX_ITEMS,
         description="Memories as in /store, without key and check",
         examples=[[{"payload": EXAMPLE_PAYLOAD, "coord": "1,2,3"}]],
@@ -113,6 +114,13 @@ class RecallWithContext(Question):
     context: dict[str, Any] | str = Field(
         description="Its strings are searched for with the query", examples=[{"project": "heron"}]
     )
+
+    @field_validator("context", mode="before")
+    @classmethod
+    def _either(cls, value: object) -> object:
+        if not isinstance(value, dict | str):
+            raise PydanticCustomError("context", "Must be an object or a string")
+        return value
 
 
 class KeywordSearch(Body):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from anyio import to_thread
@@ -26,6 +26,7 @@ from soma_core.engine import Progress, Soma, Status
 from soma_core.services.inspect import Drift
 from soma_core.settings import Settings
 from soma_mcp.sharing.follower import Follower
+from soma_mcp.sharing.gathering import Gathering
 from soma_mcp.sharing.owner import Listener
 from soma_mcp.sharing.wire import ConnectionLost
 from workers.runner import Workers
@@ -43,7 +44,6 @@ class _Owned:
     """The engine in this process, open to others."""
 
     def __init__(self, settings: Settings, *, stay: bool, accept_model: bool) -> None:
-        self._home = settings.home
         lock = FolderLock(settings.home)
         try:
             self._listener = Listener(settings.home)
@@ -53,19 +53,13 @@ class _Owned:
                 self._listener.close()
             lock.release()
             raise
+        self.stores = Gathering(self.soma)
         self._workers = Workers(self.soma).start() if stay else None
         hello = {"version": soma_version(), "model": self.soma.embedder.model_id, "language": settings.language}
         self._listener.serve(self.soma, hello)
 
-    @cached_property
-    def door(self) -> Follower:
-        """The way to this engine that others take: stores that take it share their commits."""
-        return Follower(self._home)
-
     def close(self) -> None:
         self._listener.close()
-        if "door" in self.__dict__:
-            self.door.close()
         if self._workers:
             self._workers.close()
         self.soma.close()
@@ -185,14 +179,17 @@ class SharedSoma:
             target.close()
 
     async def call(self, method: Method[P, T], scope: Scope, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a method of the engine from an event loop; it takes a thread only while this process is the owner."""
+        """Call a method of the engine from an event loop, always the same one; only an owner takes a thread for it."""
         scope = _identified(scope)
+        called: Any = method
         target = self._target
-        with contextlib.suppress(ConnectionLost):
-            if isinstance(target, _Owned) and method is Soma.store:
-                target = target.door
-            if isinstance(target, Follower):
-                result: T = await target.call_async(method.__name__, (scope, *args), kwargs)
+        result: T
+        if isinstance(target, _Owned) and called is Soma.store:
+            result = await target.stores.store(scope, *args, **kwargs)  # type: ignore[arg-type, assignment]
+            return result
+        if isinstance(target, Follower):
+            with contextlib.suppress(ConnectionLost):
+                result = await target.call_async(method.__name__, (scope, *args), kwargs)
                 return result
         return await to_thread.run_sync(partial(self._call, method, scope, *args, **kwargs))
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from anyio import to_thread
 from mcp.server.mcpserver.tools import Tool
@@ -16,13 +16,23 @@ from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Scope, uuid7
 from soma_core.domain.validation import MAX_NAME, check_string
 from soma_core.engine import Soma
-from soma_mcp.sharing import SharedSoma
-from soma_mcp.sharing.shared import Method
 from soma_mcp.tools.answers import refusal
 
-MemorySystem = Soma | SharedSoma
+if TYPE_CHECKING:
+    from soma_mcp.sharing.shared import Method  # a bridge and a remote command do without the engine's drivers
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class ReachedMemory(Protocol):
+    """The methods of Soma for an event loop: those of a shared folder, or of a server."""
+
+    async def call(self, method: Method[P, T], scope: Scope, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the engine, wherever it is."""
+
+
+MemorySystem = Soma | ReachedMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +47,9 @@ class Toolbox:
     async def call(self, method: Method[P, T], scope: Scope, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the memory without holding up the event loop."""
         memory = self.memory()
-        if isinstance(memory, SharedSoma):
-            return await memory.call(method, scope, *args, **kwargs)
-        return await to_thread.run_sync(partial(method, memory, scope, *args, **kwargs))
+        if isinstance(memory, Soma):
+            return await to_thread.run_sync(partial(method, memory, scope, *args, **kwargs))
+        return await memory.call(method, scope, *args, **kwargs)
 
     def scope(self, key: object = None) -> Scope:
         """Where a call happens; `key` identifies a mutating one across resends."""

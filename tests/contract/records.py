@@ -15,9 +15,10 @@ from uuid import UUID
 import pytest
 
 from soma_core.domain.errors import Conflict, InvalidInput, Unavailable
-from soma_core.domain.memory import Memory, MemoryType, NewMemory, State, new_id, short_id, uuid7
+from soma_core.domain.memory import Memory, MemoryType, NewMemory, State, new_id, parse_coordinate, short_id, uuid7
 from soma_core.domain.query import BrowseQuery, Filter, Selection
 from soma_core.domain.receipts import Change, StoreStatus
+from soma_core.domain.terms import Terms
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore, Request, Submission
 from tests.support.clock import FixedClock
@@ -58,6 +59,17 @@ def texts(records: RecordStore, namespace: str = NAMESPACE, **filter: Any) -> li
         cursor = page.next_cursor
         if cursor is None:
             return found
+
+
+def places(records: RecordStore, low: str, high: str, limit: int = 100) -> list[str | None]:
+    """The coordinates between two others."""
+    box = parse_coordinate(low), parse_coordinate(high)
+    return [memory.coordinate for memory in records.within(NAMESPACE, *box, Filter(), limit)]
+
+
+def holding(records: RecordStore, term: str, **how: Any) -> set[str]:
+    """The texts that hold a term."""
+    return {memory.text for memory in records.containing(NAMESPACE, Terms.parse([term], **how), Filter(), 100)}
 
 
 def recount(records: RecordStore, events: EventLog, namespace: str = NAMESPACE) -> Counter[State]:
@@ -611,6 +623,81 @@ class RecordsContract:
             live = store.read(NAMESPACE, list(store.live(NAMESPACE))).values()
             assert counts.states == {state: recount(store, events_of(store))[state] for state in State}
             assert counts.types == {kind: sum(m.type is kind for m in live) for kind in MemoryType}
+
+    # Looking through coordinates and texts.
+
+    def test_within_finds_coordinates_of_as_many_numbers_borders_included(self, records: RecordStore) -> None:
+        for place in ("0,0", "1,1", "1,1.0001", "-1,0.5", "1", "1,1,1", "0.5,0.5"):
+            put(records, f"at {place}", coordinate=place)
+        put(records, "nowhere")
+        put(records, "elsewhere", "other", coordinate="0.5,0.5")
+        assert places(records, "0,0", "1,1") == ["0,0", "0.5,0.5", "1,1"]
+        assert places(records, "-1,-1", "-0.5,1") == ["-1,0.5"]
+        assert places(records, "0", "2") == ["1"]
+        assert places(records, "1,1", "0,0") == []
+
+    def test_within_is_in_order_of_the_first_number_cut_at_the_limit(self, records: RecordStore) -> None:
+        for x in (10, 9, -2, 1.5, 1e20, 1e-7):
+            put(records, f"at {x}", coordinate=f"{x},0")
+        assert places(records, "-100,0", "1e300,0") == ["-2,0", "1e-07,0", "1.5,0", "9,0", "10,0", "1e+20,0"]
+        assert places(records, "-100,0", "1e300,0", 3) == ["-2,0", "1e-07,0", "1.5,0"]
+
+    def test_within_takes_every_number_at_its_own_border(self, records: RecordStore) -> None:
+        chance = random.Random(9)
+        numbers = [chance.uniform(-1, 1) * 10.0 ** chance.randint(-300, 300) for _ in range(2_000)]
+        memories = [new("a border", coordinate=repr(number)) for number in numbers]
+        stored(records, NAMESPACE, memories, request())
+        missed = [number for number in numbers if len(places(records, repr(number), repr(number))) != 1]
+        assert missed == []
+
+    def test_within_passes_over_what_is_forgotten_revised_or_of_another_kind(self, records: RecordStore) -> None:
+        gone = put(records, "gone", coordinate="1,1").id
+        put(records, "old", coordinate="2,2")
+        put(records, "new", coordinate="2,2", type="semantic", tags=["a"])
+        put(records, "third", coordinate="3,3")
+        forget(records, gone)
+        box = ("0,0", "9,9")
+        assert [each.text for each in records.within(NAMESPACE, *box, Filter(), 9)] == ["new", "third"]
+        assert [each.text for each in records.within(NAMESPACE, *box, Filter.parse(types=["semantic"]), 9)] == ["new"]
+        assert records.within(NAMESPACE, *box, Filter.parse(tags=["b"]), 9) == []
+
+    def test_containing_finds_whole_words_or_parts_of_them_with_case_or_without(self, records: RecordStore) -> None:
+        for text in ("Tabs win", "the tab", "retabbed", "TABS!", "spaces"):
+            put(records, text)
+        assert holding(records, "tabs") == {"Tabs win", "TABS!"}
+        assert holding(records, "tab", exact=False) == {"Tabs win", "the tab", "retabbed", "TABS!"}
+        assert holding(records, "TABS", case_sensitive=True) == {"TABS!"}
+        assert holding(records, "TAB", exact=False, case_sensitive=True) == {"TABS!"}
+        assert holding(records, "%") == holding(records, "_", exact=False) == set()
+
+    def test_containing_knows_the_case_of_all_letters(self, records: RecordStore) -> None:
+        for text in ("Straße", "STRASSE", "ÄRGER", "300 \u212a", "\ufb01nal"):
+            put(records, text)
+        for term in ("straße", "strasse", "STRASSE"):
+            assert holding(records, term) == {"Straße", "STRASSE"}
+        assert holding(records, "ärger") == {"ÄRGER"}
+        assert holding(records, "ärger", case_sensitive=True) == set()
+        assert holding(records, "k") == {"300 \u212a"}
+        assert holding(records, "final") == {"\ufb01nal"}
+
+    def test_containing_wants_every_term_and_gives_the_newest_first(self, records: RecordStore) -> None:
+        for day, text in enumerate(("red and blue", "blue", "blue red"), 1):
+            put(records, text, occurred_at=f"2026-01-0{day}")
+        put(records, "red blue elsewhere", "other")
+        both = Terms.parse(["red", "blue"])
+        assert [each.text for each in records.containing(NAMESPACE, both, Filter(), 9)] == ["blue red", "red and blue"]
+        assert [each.text for each in records.containing(NAMESPACE, both, Filter(), 1)] == ["blue red"]
+        early = Filter.parse(until="2026-01-01")
+        assert [each.text for each in records.containing(NAMESPACE, both, early, 9)] == ["red and blue"]
+
+    @pytest.mark.parametrize("purge", [False, True])
+    def test_containing_passes_over_what_is_forgotten_or_revised(self, records: RecordStore, purge: bool) -> None:
+        gone = put(records, "a secret word").id
+        put(records, "a secret draft", coordinate="1")
+        put(records, "a plain draft", coordinate="1")
+        forget(records, gone, purge=purge)
+        assert holding(records, "secret") == set()
+        assert holding(records, "draft") == {"a plain draft"}
 
     # The store itself.
 

@@ -81,7 +81,8 @@ ids = st.lists(st.uuids(), **few)  # type: ignore[arg-type]
 names = st.lists(name, **few)  # type: ignore[arg-type]
 
 CALLS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-    "store": st.fixed_dictionaries({"scope": scopes, "memory": new_memories}, optional={"check": st.booleans()}),
+    "store": st.fixed_dictionaries({"scope": scopes, "memory": new_memories}),
+    "store_checked": st.fixed_dictionaries({"scope": scopes, "memory": new_memories}),
     "store_many": st.fixed_dictionaries({"scope": scopes, "memories": st.lists(new_memories, max_size=3)}),
     "recall": st.fixed_dictionaries(
         {

@@ -54,7 +54,7 @@ def test_the_end_of_a_token_is_in_days_or_a_time_and_a_date_includes_its_day() -
     "given", ["", "0d", "-1d", "99999d", "30", "d", "٣d", "soon", "2026-03-13", "2026-03-14T12:00Z", 30]
 )
 def test_other_ends_are_refused(given: object) -> None:
-    with pytest.raises(InvalidInput, match="^expires: "):
+    with pytest.raises(InvalidInput, match=r"^expires: "):
         parse_expiry(given, NOON)
 
 

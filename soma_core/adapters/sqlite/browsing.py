@@ -12,6 +12,11 @@ from soma_core.domain.query import BrowseQuery, Filter, Page
 from soma_core.domain.terms import Terms
 from soma_core.domain.validation import invalid
 
+FOLDED_TO_ASCII = "\u00df\u0130\u0149\u017f\u01f0\u1e96\u1e97\u1e98\u1e99\u1e9a\u1e9e\u212a\ufb00-\ufb06"
+"""Characters that are, without their case, or hold ASCII letters, such as the sharp s."""
+ROUNDING = 1e-12
+"""SQLite reads the last digit of some numbers otherwise than Python, which decides."""
+
 
 def browse(db: sqlite3.Connection, namespace: str, query: BrowseQuery) -> Page:
     """One page and the cursor of the next; a memory stored meanwhile never makes another appear twice."""
@@ -35,10 +40,11 @@ def within(
 ) -> list[Memory]:
     """The memories whose coordinate lies in the box; the index finds them by the first number."""
     terms, values = where(namespace, wanted)
+    low, high = box[0][0], box[1][0]
     rows = db.execute(
         f"SELECT m.created_at, {VERSION_COLUMNS} FROM {CURRENT} WHERE m.state = 'live' AND m.coordinate IS NOT NULL "
         f"AND CAST(m.coordinate AS REAL) BETWEEN ? AND ? AND {terms} ORDER BY CAST(m.coordinate AS REAL), m.id",
-        [box[0][0], box[1][0], *values],
+        [low - abs(low) * ROUNDING, high + abs(high) * ROUNDING, *values],
     )
     found = (memory(namespace, row) for row in rows)
     return list(islice((each for each in found if _inside(each, *box)), limit))
@@ -57,7 +63,7 @@ def containing(db: sqlite3.Connection, namespace: str, terms: Terms, wanted: Fil
             conditions += " AND instr(v.text, ?)"
             values.append(term)
         elif term.isascii():  # SQLite knows the case of ASCII only
-            conditions += " AND instr(lower(v.text), lower(?))"
+            conditions += f" AND (instr(lower(v.text), lower(?)) OR v.text GLOB '*[{FOLDED_TO_ASCII}]*')"
             values.append(term)
     rows = db.execute(
         f"SELECT m.created_at, {VERSION_COLUMNS} FROM {CURRENT} WHERE m.state = 'live' AND {conditions} "

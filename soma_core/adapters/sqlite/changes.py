@@ -14,6 +14,13 @@ from soma_core.domain.events import EventKind
 from soma_core.domain.memory import Memory, NewMemory, State, count_words, is_question, new_id
 from soma_core.domain.receipts import Change, StoreStatus
 
+VERSION = (
+    "id, version, kind, recorded_at, text, type, tags, thread, position, speaker, occurred_at, coordinate, "
+    "importance, payload"
+)
+"""The columns of `version_row`."""
+INSERT_VERSION = f"INSERT INTO versions ({VERSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
@@ -36,11 +43,12 @@ def store_one(db: sqlite3.Connection, namespace: str, new: NewMemory, now: datet
     kind = EventKind.REVISED if live else EventKind.STORED
     position = _position(db, namespace, new.thread, before)
     if before is None:
-        _insert_head(db, namespace, memory_id, new, position, now)
+        row = head_row(namespace, memory_id, new, position, now)
+        db.execute(f"INSERT INTO memories VALUES ({','.join('?' * len(row))})", row)
     else:
         _delete_tags(db, namespace, memory_id)
         _update_head(db, memory_id, version, new, position, now)
-    _insert_version(db, memory_id, version, kind, new, position, now)
+    db.execute(INSERT_VERSION, version_row(memory_id, version, kind, new, position, now))
     if new.tags:
         rows = [(namespace, tag, memory_id.bytes) for tag in new.tags]
         db.executemany("INSERT OR IGNORE INTO memory_tags VALUES (?, ?, ?)", rows)
@@ -103,10 +111,15 @@ def _position(db: sqlite3.Connection, namespace: str, thread: str | None, before
         return None
     if before and before.thread == thread:
         return before.position
+    return last_position(db, namespace, thread) + 1
+
+
+def last_position(db: sqlite3.Connection, namespace: str, thread: str) -> int:
+    """The place of a thread's last memory; -1 for a new thread."""
     last: int | None = db.execute(
         "SELECT max(position) FROM memories WHERE namespace = ? AND thread = ?", (namespace, thread)
     ).fetchone()[0]
-    return 0 if last is None else last + 1
+    return -1 if last is None else last
 
 
 def _features(new: NewMemory, position: int | None, now: datetime) -> tuple[Any, ...]:
@@ -115,14 +128,10 @@ def _features(new: NewMemory, position: int | None, now: datetime) -> tuple[Any,
     return new.type.value, new.thread, position, new.speaker, occurred, new.coordinate, words, question
 
 
-def _insert_head(
-    db: sqlite3.Connection, namespace: str, memory_id: UUID, new: NewMemory, position: int | None, now: datetime
-) -> None:
+def head_row(namespace: str, memory_id: UUID, new: NewMemory, position: int | None, now: datetime) -> tuple[Any, ...]:
+    """The row in `memories` of a new memory."""
     stamp = micros(now)
-    db.execute(
-        "INSERT INTO memories VALUES (?, ?, 1, 'live', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (memory_id.bytes, namespace, stamp, stamp, *_features(new, position, now)),
-    )
+    return memory_id.bytes, namespace, 1, State.LIVE, stamp, stamp, *_features(new, position, now)
 
 
 def _update_head(
@@ -135,34 +144,25 @@ def _update_head(
     )
 
 
-def _insert_version(
-    db: sqlite3.Connection,
-    memory_id: UUID,
-    version: int,
-    kind: EventKind,
-    new: NewMemory,
-    position: int | None,
-    now: datetime,
-) -> None:
-    db.execute(
-        "INSERT INTO versions (id, version, kind, recorded_at, text, type, tags, thread, position, speaker, "
-        "occurred_at, coordinate, importance, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            memory_id.bytes,
-            version,
-            kind,
-            micros(now),
-            new.text,
-            new.type.value,
-            compact(new.tags),
-            new.thread,
-            position,
-            new.speaker,
-            micros(new.occurred_at or now),
-            new.coordinate,
-            new.importance,
-            compact(new.payload),
-        ),
+def version_row(
+    memory_id: UUID, version: int, kind: EventKind, new: NewMemory, position: int | None, now: datetime
+) -> tuple[Any, ...]:
+    """The row in `versions` of what a memory says now."""
+    return (
+        memory_id.bytes,
+        version,
+        kind,
+        micros(now),
+        new.text,
+        new.type.value,
+        compact(new.tags),
+        new.thread,
+        position,
+        new.speaker,
+        micros(new.occurred_at or now),
+        new.coordinate,
+        new.importance,
+        compact(new.payload),
     )
 
 

@@ -7,12 +7,12 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-from soma_core.adapters.sqlite.commits import GroupCommit, Work
+from soma_core.adapters.sqlite.commits import GroupCommit
 from soma_core.adapters.sqlite.spare import SPARE_BYTES, free_bytes, give_back, set_aside
 from soma_core.domain.errors import SomaError, StoreCorrupt, Unavailable
 
@@ -67,33 +67,18 @@ class Database:
                 if closing:
                     connection.close()
 
-    def write(self, work: Work[T], *, reserve: bool = True) -> T:
+    def write(self, work: Callable[[sqlite3.Connection], T], *, reserve: bool = True) -> T:
         """Run `work` in a transaction and return after it is synced; concurrent calls share one commit.
 
         When `work` raises, nothing of it is kept, and nothing of the others is lost. With `reserve` a disk below
         its reserve is refused before anything is written.
         """
-        outcome = self.write_each([work], reserve=reserve)[0]
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    def write_each(self, works: Sequence[Work[T]], *, reserve: bool = True) -> list[T | BaseException]:
-        """Run each work like `write`, all in one commit; what came of each, a failure included."""
         if self._closed:
             raise _closed()
         if reserve:
             self._check_disk()
-        return [self._translated(outcome) for outcome in self._commits.run(works)]
-
-    def _translated(self, outcome: T | BaseException) -> T | BaseException:
-        if not isinstance(outcome, BaseException):
-            return outcome
-        try:
-            with translated(self._path):
-                raise outcome
-        except BaseException as error:
-            return error
+        with translated(self._path):
+            return self._commits.run(work)
 
     def _check_disk(self) -> None:
         if free_bytes(self._path) < self._reserve:

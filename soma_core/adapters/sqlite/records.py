@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from soma_core.adapters.sqlite.browsing import browse, containing, within
-from soma_core.adapters.sqlite.changes import forget_one, purge_one, store_one
+from soma_core.adapters.sqlite.changes import forget_one, purge_one
 from soma_core.adapters.sqlite.database import Database
 from soma_core.adapters.sqlite.rows import (
     CURRENT,
@@ -25,12 +22,13 @@ from soma_core.adapters.sqlite.rows import (
     moment,
     where,
 )
+from soma_core.adapters.sqlite.storing import REQUESTS, earlier_receipt, insert, store_all
 from soma_core.adapters.sqlite.tokens import SqliteTokenStore
-from soma_core.domain.errors import Conflict, SomaError
+from soma_core.domain.errors import SomaError
 from soma_core.domain.events import Event, EventKind
 from soma_core.domain.memory import Memory, MemoryType, State, numbers
 from soma_core.domain.query import BrowseQuery, Filter, Page, Selection
-from soma_core.domain.receipts import Change, Forgotten, StoreStatus
+from soma_core.domain.receipts import Change, Forgotten
 from soma_core.domain.terms import Terms
 from soma_core.domain.validation import invalid
 from soma_core.ports.clock import Clock, system_clock
@@ -52,26 +50,13 @@ class SqliteRecordStore:
         self._store_id = self._meta("store_id") or ""
 
     def store(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
-        outcomes = self._database.write_each([partial(self._store, submission) for submission in submissions])
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, SomaError):
-                raise outcome
-        return outcomes  # type: ignore[return-value]
-
-    def _store(self, submission: Submission, db: sqlite3.Connection) -> list[Change]:
-        if (receipt := _earlier_receipt(db, submission.namespace, submission.request)) is not None:
-            return [Change(UUID(key), version, StoreStatus(status)) for key, version, status in receipt]
-        now = self._clock()
-        changes = [store_one(db, submission.namespace, new, now) for new in submission.memories]
-        receipt = [(str(c.id), c.version, c.status) for c in changes]
-        _remember(db, submission.namespace, submission.request, receipt, now)
-        return changes
+        return self._database.write(lambda db: store_all(db, submissions, self._clock()))
 
     def forget(
         self, namespace: str, selection: Selection, request: Request, *, purge: bool, reason: str | None
     ) -> Forgotten:
         def work(db: sqlite3.Connection) -> Forgotten:
-            if (receipt := _earlier_receipt(db, namespace, request)) is not None:
+            if (receipt := earlier_receipt(db, namespace, request)) is not None:
                 ids, count, missing = receipt
                 return Forgotten([UUID(key) for key in ids], count, missing)
             now = self._clock()
@@ -84,7 +69,8 @@ class SqliteRecordStore:
             if purge and ids:
                 db.execute("INSERT OR REPLACE INTO meta VALUES (?, 'yes')", (ERASE_DUE,))
             listed = [str(key) for key in ids[:LISTED_IDS]]
-            _remember(db, namespace, request, (listed, len(ids), missing), now)
+            receipt = compact((listed, len(ids), missing))
+            insert(db, REQUESTS, [(namespace, request.id, request.digest, receipt, micros(now))])
             return Forgotten(ids[:LISTED_IDS], len(ids), missing)
 
         return self._database.write(work, reserve=False)
@@ -202,7 +188,7 @@ class SqliteRecordStore:
 
     def knows(self, namespace: str, request: Request) -> bool:
         with self._database.reading() as db:
-            return _earlier_receipt(db, namespace, request) is not None
+            return earlier_receipt(db, namespace, request) is not None
 
     def expire_requests(self, before: datetime) -> None:
         self._database.write(
@@ -275,22 +261,6 @@ class SqliteEventLog:
             ).fetchone()
         count: int = row[0]
         return count
-
-
-def _earlier_receipt(db: sqlite3.Connection, namespace: str, request: Request) -> Any | None:
-    row = db.execute(
-        "SELECT digest, receipt FROM requests WHERE namespace = ? AND id = ?", (namespace, request.id)
-    ).fetchone()
-    if row is None:
-        return None
-    if row[0] != request.digest:
-        raise Conflict("key: was used for another request with other arguments; use a new key", fields=("key",))
-    return json.loads(row[1])
-
-
-def _remember(db: sqlite3.Connection, namespace: str, request: Request, receipt: object, now: datetime) -> None:
-    row = (namespace, request.id, request.digest, compact(receipt), micros(now))
-    db.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _selected(

@@ -27,7 +27,11 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 async def get_memory(request: Request, id: str) -> JSONResponse:
     """One memory in full; the id may be its last twelve digits."""
     require(request, "read")
-    found = await request.app.state.memory.call(Soma.get, scope_of(request), (parse_id("id", id),))
+    given = parse_id("id", id)
+    try:
+        found = await request.app.state.memory.call(Soma.get, scope_of(request), (given,))
+    except NotFound:
+        raise _unknown(given) from None
     return JSONResponse(memory_body(found[0]))
 
 
@@ -64,11 +68,14 @@ async def delete_memory(request: Request, id: str, purge: bool = False, reason: 
     """Forget one memory; `purge` erases it for good."""
     require(request, "write")
     given = parse_id("id", id)
-    receipt = await request.app.state.memory.call(
-        Soma.forget, scope_of(request), (given,), None, purge, False, _reason(reason)
-    )
+    try:
+        receipt = await request.app.state.memory.call(
+            Soma.forget, scope_of(request), (given,), None, purge, False, _reason(reason)
+        )
+    except NotFound:
+        raise _unknown(given) from None
     if not receipt.count:
-        raise NotFound(f"id: no memory has the id {given}", fields=("id",))
+        raise _unknown(given)
     return JSONResponse(describe_receipt(receipt))
 
 
@@ -107,6 +114,10 @@ async def stats(request: Request) -> JSONResponse:
     """How the memory of the namespace stands."""
     require(request, "read")
     return JSONResponse(stats_body(await request.app.state.memory.call(Soma.status, scope_of(request))))
+
+
+def _unknown(given: str) -> NotFound:
+    return NotFound(f"id: no memory has the id {given}", fields=("id",))
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +12,7 @@ from fastapi.responses import JSONResponse
 from soma_core.domain.query import Recall as Answer
 from soma_core.domain.query import RecallQuery
 from soma_core.domain.terms import Terms, keywords
-from soma_core.domain.validation import check_string, invalid
+from soma_core.domain.validation import check_json_characters, check_string, invalid
 from soma_core.engine import Soma
 from soma_mcp.http.answers import (
     Batches,
@@ -85,6 +86,8 @@ def _parsed_filters(text: str | None) -> dict[str, Any] | None:
 @router.post("/recall_batch", response_model=Batches)
 async def recall_batch(request: Request, body: RecallBatch) -> JSONResponse:
     """One answer for each of several questions."""
+    for number, query in enumerate(body.queries):
+        check_string(f"queries[{number}]", query, max_chars=1_000_000)
     questions = [recall_query(query, body, hybrid=body.hybrid) for query in body.queries]
     answers = [await _ask(request, question) for question in questions]
     batches = [[match_hit(hit) for hit in answer.hits] for answer in answers]
@@ -111,7 +114,8 @@ async def hybrid_recall_with_scores(request: Request, body: HybridRecall) -> JSO
 @router.post("/recall_with_context", response_model=Results)
 async def recall_with_context(request: Request, body: RecallWithContext) -> JSONResponse:
     """Recall for a question and what surrounds it."""
-    words = " ".join([check_string("query", body.query, max_chars=1_000_000), *_strings(body.context)])
+    check_json_characters("context", around := " ".join(_strings(body.context)))
+    words = f"{check_string('query', body.query, max_chars=1_000_000)} {around}"
     answer = await _ask(request, recall_query(words, body))
     return JSONResponse({"results": [match_hit(hit) for hit in answer.hits], "degraded": list(answer.degraded)})
 
@@ -135,9 +139,9 @@ def _scored(answer: Answer) -> JSONResponse:
 def _strings(context: object) -> list[str]:
     """Every string in a JSON value, as far as they are not too long together."""
     found: list[str] = []
-    waiting, left = [context], CONTEXT_CHARACTERS
+    waiting, left = deque([context]), CONTEXT_CHARACTERS
     while waiting and left > 0:
-        value = waiting.pop(0)
+        value = waiting.popleft()
         if isinstance(value, str):
             found.append(value[:left])
             left -= len(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from typing import IO, Any
 
 from anyio import to_thread
@@ -103,7 +104,7 @@ def _refused(file: IO[bytes]) -> list[dict[str, Any]]:
 async def _store(request: Request, scope: Scope, file: IO[bytes]) -> tuple[int, list[dict[str, Any]]]:
     stored, refused, number = 0, [], 0
     lines = _parsed(file)
-    while batch := await to_thread.run_sync(lambda: [found for found, _ in zip(lines, range(BATCH), strict=False)]):
+    while batch := await to_thread.run_sync(lambda: list(islice(lines, BATCH))):
         memories = [found for found in batch if isinstance(found, NewMemory)]
         refused += [found for found in batch if isinstance(found, dict)]
         part = f"{scope.request_id}:{number}" if scope.request_id else None
