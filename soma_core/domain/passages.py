@@ -17,6 +17,8 @@ PASSAGE_CHARS = 1_800
 
 def split_passages(text: str) -> list[str]:
     """`text` in order, in passages of at most 180 words, cut between sentences where that is possible."""
+    if len(text) <= PASSAGE_CHARS and len(text.split()) <= PASSAGE_WORDS:
+        return [text.strip()] if text.strip() else []
     passages: list[str] = []
     current: list[str] = []
     words = chars = 0

@@ -19,7 +19,8 @@ from soma_core.services.progress import Pending, Progress
 
 log = logging.getLogger(__name__)
 
-FLUSH_POINTS = 1_000
+FLUSH_POINTS = 3_000
+"""A flush stops every thread for some 20 ms, so under load it must be rare; a power cut costs the replay of these."""
 WORDS_BATCH = 500
 INLINE_BATCH = 50
 PENDING_LIMIT = 1_000
@@ -181,7 +182,7 @@ class Indexing:
             return len(events)
 
     def flush(self, namespace: str, *, idle: bool) -> None:
-        """Make what was written survive a power cut and move the position on: when idle, or for 1,000 points."""
+        """Make what was written survive a power cut and move the position on: when idle, or for 3,000 points."""
         if not self._has_room():
             return
         with self._vectors_lock:

@@ -20,7 +20,7 @@ from soma_core.bootstrap import soma_version
 from soma_core.domain.errors import SomaError
 from soma_core.settings import Settings
 from soma_mcp.http.answers import ErrorBody
-from soma_mcp.http.auth import Authenticated, metadata_routes
+from soma_mcp.http.auth import Authenticated, is_public, metadata_routes
 from soma_mcp.http.errors import as_http, error_body
 from soma_mcp.http.limits import BodyLimit, RateLimited, RecallGate, Timeout
 from soma_mcp.http.mcp import McpEndpoint
@@ -67,6 +67,19 @@ def create_app(settings: Settings, memory: SharedSoma) -> ASGIApp:
     return Observed(layered, metrics)
 
 
+class _Documented(FastAPI):
+    """Says in its document which paths take a token; without one in the store, none is needed."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = FastAPI.openapi(self)
+            document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            for path, methods in document["paths"].items():
+                for operation in methods.values():
+                    operation["security"] = [] if is_public(path) else [{"token": []}, {}]
+        return self.openapi_schema or {}
+
+
 def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> FastAPI:
     """The routes alone."""
     gate = RecallGate(settings.max_recalls, PATIENCE_SECONDS, metrics)
@@ -79,7 +92,7 @@ def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> Fast
             yield
             watching.cancel_scope.cancel()
 
-    app = FastAPI(
+    app = _Documented(
         title="Soma",
         version=soma_version(),
         description=DESCRIPTION,

@@ -105,8 +105,8 @@ class Observed:
                 LOG.error("a request failed", exc_info=error, extra=about)
         except asyncio.CancelledError:  # the server ends, and the time for requests at work is over
             if exchange.status is None:
-                error = Unavailable("the server is ending: repeat the request with the same Idempotency-Key")
-                await refuse(scope, exchange.receive, exchange.send, error)
+                ending = Unavailable("the server is ending: repeat the request with the same Idempotency-Key")
+                await refuse(scope, exchange.receive, exchange.send, ending)
         if exchange.status is None and not exchange.hung_up:
             message = "the server failed; its log says more under this request_id"
             body = error_body("internal", message, exchange.request_id)

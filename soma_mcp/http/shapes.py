@@ -136,7 +136,7 @@ class KeywordSearch(Body):
 class Forget(Body):
     """What to forget: ids, or a filter."""
 
-    ids: list[str] | None = None
+    ids: list[str] | None = Field(None, examples=[["1f0a7c11d3e2"]])
     thread: str | None = None
     tags: list[str] | None = None
     before: str | None = Field(None, description="All that occurred earlier (ISO 8601)")

@@ -23,7 +23,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult
 
-from tests.e2e.clients import MODES, McpClient, Server, Shell, error_of, mcp_client, server
+from tests.e2e.clients import MODES, McpClient, Server, Shell, error_of, mcp_client, server, wait_until
 from tests.e2e.http_server import Caller, HttpServer, http_server
 from tests.e2e.http_server import error_of as http_error_of
 from tests.support.http import key_server
@@ -206,6 +206,24 @@ def test_twenty_clients_at_once_lose_nothing(open_server: HttpServer) -> None:
     assert sorted(text for text in kept if "lockstep crowd" in text) == sorted(wanted)
 
 
+def test_clients_that_leave_in_mid_call_leave_nothing_behind(open_server: HttpServer, mode: str) -> None:
+    async def leave(seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            async with Client(f"{open_server.url}/mcp", mode=mode) as mine:
+                while True:
+                    await mine.call_tool("recall", {"query": f"the wombat after {seconds}"})
+
+    async def crowd() -> None:
+        async with anyio.create_task_group() as group:
+            for turn in range(20):
+                group.start_soon(leave, 0.02 + 0.02 * turn)
+
+    anyio.run(crowd)
+    metrics = open_server.caller()
+    wait_until(lambda: "soma_requests_at_work 1.0" in metrics.ask("GET", "/metrics").text, what="the end of all calls")
+    assert "Traceback" not in open_server.log
+
+
 def test_a_call_that_takes_long_reports_progress_to_who_asks(tmp_path: Path, mode: str) -> None:
     """The call waits for the owner of the folder, which is stopped meanwhile."""
     home = tmp_path / "home"
@@ -222,8 +240,9 @@ def _progress_of_a_slow_forget(asking: McpClient, owner: Server) -> list[tuple[f
     told: list[tuple[float, str | None]] = []
 
     async def slow() -> CallToolResult:
-        async def tell(step: float, _: float | None, words: str | None) -> None:
-            told.append((step, words))
+        async def tell(progress: float, total: float | None, message: str | None) -> None:
+            assert total is None
+            told.append((progress, message))
             if len(told) == 2:
                 owner.process.send_signal(signal.SIGCONT)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: it is current, whole, and says what the server really does."""
+"""The OpenAPI document: it is current and whole, and the server answers as it says."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
+from schemathesis import APIOperation, Case, GenerationMode, SerializationContext
 from schemathesis.checks import not_a_server_error
-from schemathesis.config import SchemathesisConfig
-from schemathesis.openapi.checks import JsonSchemaError
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -19,7 +19,106 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from scripts.generate_openapi import PATH, openapi
+from soma_mcp.http.auth import is_public
 from tests.e2e.http_server import Caller, http_server
 
-DOCUMENT = json.loads(PATH.read_text(encoding="utf-8"))
-print(dir(schemathesis.openapi.checks))
+DOCUMENT: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
+OPERATIONS = [
+    (method, path, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
+]
+NAMES = [f"{method.upper()} {path}" for method, path, _ in OPERATIONS]
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+EXAMPLES = 40
+SECONDS = 10
+
+
+def test_the_document_is_current() -> None:
+    assert PATH.read_text(encoding="utf-8") == openapi(), "run python -m scripts.generate_openapi"
+
+
+def test_every_route_but_mcp_is_in_the_document() -> None:
+    assert set(NAMES) == {
+        *(f"GET {path}" for path in ("/", "/healthz", "/readyz", "/health", "/metrics", "/stats", "/range", "/export")),
+        *(f"POST {path}" for path in ("/store", "/store_bulk", "/recall", "/recall_batch", "/recall_with_scores")),
+        *(f"POST {path}" for path in ("/hybrid_recall_with_scores", "/recall_with_context", "/keyword_search")),
+        *("GET /recall", "GET /memories", "GET /memories/{id}", "DELETE /memories/{id}", "POST /forget", "POST /import"),
+    }
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=NAMES)
+def test_every_operation_names_its_errors_its_token_and_what_it_does(
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
+    assert operation["description"].endswith(".")
+    assert operation["security"] == ([] if is_public(path) else [{"token": []}, {}])
+    shape = {"$ref": "#/components/schemas/ErrorBody"}
+    for status in ("400", "401", "403", "404", "409", "413", "422", "429", "500"):
+        assert operation["responses"][status]["content"]["application/json"]["schema"] == shape
+    assert {"200", "503"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=NAMES)
+def test_every_operation_has_examples_of_what_it_must_be_given(
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
+    for parameter in operation.get("parameters", []):
+        assert not parameter["required"] or parameter["schema"].get("examples"), parameter
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        schema = content["schema"]
+        if "$ref" in schema:
+            schema = DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+        shown = [schema, *schema.get("properties", {}).values()]
+        shown += [each for found in shown for each in found.get("anyOf", [])]
+        assert any(found.get("examples") for found in shown), schema
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    with http_server(tmp_path_factory.mktemp("openapi") / "home") as running:
+        caller = running.caller()
+        caller.store("the one memory", coord="1,2,3", thread="t", tags=["x"])
+        yield caller
+        assert "Traceback" not in running.log
+
+
+def test_the_server_gives_out_the_document(api: Caller) -> None:
+    assert api.get("/openapi.json") == DOCUMENT
+
+
+def operations() -> dict[str, APIOperation]:
+    """What schemathesis reads from the document; without tokens, which would only be refused."""
+    generation = GenerationConfig(with_security_parameters=False, deterministic=True)
+    config = SchemathesisConfig(projects=ProjectsConfig(default=ProjectConfig(generation=generation)))
+    schema = schemathesis.openapi.from_dict(DOCUMENT, config=config)
+    return {found.ok().label: found.ok() for found in schema.get_all_operations()}
+
+
+READ = operations()
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(_: SerializationContext, value: Any) -> bytes:
+    """A body of an import: strings as they are, all else as a line of JSON."""
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_answer_is_one_that_the_document_has(api: Caller, name: str, mode: GenerationMode) -> None:
+    operation = READ[name]
+    if mode == GenerationMode.NEGATIVE and not (operation.body or operation.query):
+        pytest.skip("nothing can be wrong in it")
+
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.generate],
+    )
+    @hypothesis.given(case=operation.as_strategy(mode))
+    def call(case: Case) -> None:
+        case.call_and_validate(base_url=api.url, checks=CHECKS, timeout=SECONDS)
+
+    call()

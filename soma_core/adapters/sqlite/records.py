@@ -16,6 +16,7 @@ from soma_core.adapters.sqlite.rows import (
     VERSION_COLUMNS,
     by_ids,
     by_keys,
+    by_pairs,
     compact,
     memory,
     micros,
@@ -131,17 +132,15 @@ class SqliteRecordStore:
 
     def versions(self, namespace: str, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Versioned]:
         statement = (
-            f"SELECT m.version = v.version, m.created_at, {VERSION_COLUMNS} FROM versions v "
-            "JOIN memories m ON m.id = v.id "
-            "WHERE m.namespace = ? AND m.state = 'live' AND v.id = ? AND v.version = ? AND NOT v.hidden"
+            "WITH wanted (id, version) AS (VALUES @pairs) "
+            f"SELECT m.namespace, m.version = v.version, m.created_at, {VERSION_COLUMNS} FROM wanted w "
+            "CROSS JOIN versions v ON v.id = w.id AND v.version = w.version JOIN memories m ON m.id = v.id "
+            "WHERE m.state = 'live' AND NOT v.hidden"
         )
-        found: dict[tuple[UUID, int], Versioned] = {}
         with self._database.reading() as db:
-            for key in keys:
-                row = db.execute(statement, (namespace, key[0].bytes, key[1])).fetchone()
-                if row:
-                    found[key] = Versioned(memory(namespace, row[1:]), bool(row[0]))
-        return found
+            rows = list(by_pairs(db, statement, [(key.bytes, version) for key, version in keys]))
+        found = [Versioned(memory(namespace, row), bool(now)) for owner, now, *row in rows if owner == namespace]
+        return {(item.memory.id, item.memory.version): item for item in found}
 
     def within(self, namespace: str, low: str, high: str, wanted: Filter, limit: int) -> list[Memory]:
         with self._database.reading() as db:

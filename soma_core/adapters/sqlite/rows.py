@@ -84,6 +84,16 @@ def where(namespace: str, wanted: Filter) -> tuple[str, list[Any]]:
     return " AND ".join(terms), values
 
 
+def by_pairs(db: sqlite3.Connection, statement: str, pairs: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, ...]]:
+    """Run a statement with ``(VALUES @pairs)`` for many pairs; the counts are rounded up likewise."""
+    for start in range(0, len(pairs), 64):
+        chunk = list(pairs[start : start + 64])
+        size = 1 << (len(chunk) - 1).bit_length()
+        chunk += chunk[-1:] * (size - len(chunk))
+        marks = ",".join(["(?,?)"] * size)
+        yield from db.execute(statement.replace("@pairs", marks), [value for pair in chunk for value in pair])
+
+
 def by_ids(db: sqlite3.Connection, statement: str, ids: Iterable[UUID]) -> Iterator[tuple[Any, ...]]:
     """Run a statement with ``IN (@ids)`` for many ids; the counts are rounded up so that statements are reused."""
     return by_keys(db, statement, [key.bytes for key in ids])

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from soma_core.adapters.sqlite.changes import VERSION, head_row, last_position, store_one, version_row
-from soma_core.adapters.sqlite.rows import compact, micros
+from soma_core.adapters.sqlite.rows import by_pairs, compact, micros
 from soma_core.domain.errors import Conflict, SomaError
 from soma_core.domain.events import EventKind
 from soma_core.domain.memory import NewMemory, new_id
@@ -116,23 +116,12 @@ def _insertion(table: str, columns: int, rows: int) -> str:
 
 def _known(db: sqlite3.Connection, submissions: Iterable[Submission]) -> dict[tuple[str, str], tuple[str, str]]:
     """Digest and receipt of each request that was answered before."""
-    keys = [(submission.namespace, submission.request.id) for submission in submissions]
-    found: dict[tuple[str, str], tuple[str, str]] = {}
-    for start in range(0, len(keys), ROWS):
-        chunk = keys[start : start + ROWS]
-        chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-        rows = db.execute(_lookup(len(chunk)), [value for key in chunk for value in key])
-        found |= {(namespace, key): (digest, receipt) for namespace, key, digest, receipt in rows}
-    return found
-
-
-@cache
-def _lookup(rows: int) -> str:
-    return (
-        f"WITH wanted (namespace, id) AS (VALUES {','.join(['(?,?)'] * rows)}) "
-        "SELECT r.namespace, r.id, r.digest, r.receipt FROM wanted w "
+    statement = (
+        "WITH wanted (namespace, id) AS (VALUES @pairs) SELECT r.namespace, r.id, r.digest, r.receipt FROM wanted w "
         "CROSS JOIN requests r ON r.namespace = w.namespace AND r.id = w.id"
     )
+    rows = by_pairs(db, statement, [(submission.namespace, submission.request.id) for submission in submissions])
+    return {(namespace, key): (digest, receipt) for namespace, key, digest, receipt in rows}
 
 
 def earlier_receipt(db: sqlite3.Connection, namespace: str, request: Request) -> Any | None:

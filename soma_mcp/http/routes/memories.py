@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from soma_core.domain.errors import InvalidInput, NotFound
@@ -21,10 +21,11 @@ from soma_mcp.tools.forget import MAX_REASON, ForgetAnswer, describe_receipt
 router = APIRouter(tags=["memories"])
 
 Limit = Annotated[int, Query(ge=1, le=100)]
+Id = Annotated[str, Path(description="A memory id, or its last twelve digits", examples=["1f0a7c11d3e2"])]
 
 
 @router.get("/memories/{id}", response_model=MemoryBody)
-async def get_memory(request: Request, id: str) -> JSONResponse:
+async def get_memory(request: Request, id: Id) -> JSONResponse:
     """One memory in full; the id may be its last twelve digits."""
     require(request, "read")
     given = parse_id("id", id)
@@ -64,7 +65,7 @@ async def list_memories(
 
 
 @router.delete("/memories/{id}", response_model=ForgetAnswer)
-async def delete_memory(request: Request, id: str, purge: bool = False, reason: str | None = None) -> JSONResponse:
+async def delete_memory(request: Request, id: Id, purge: bool = False, reason: str | None = None) -> JSONResponse:
     """Forget one memory; `purge` erases it for good."""
     require(request, "write")
     given = parse_id("id", id)

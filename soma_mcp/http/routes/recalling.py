@@ -60,7 +60,7 @@ async def recall(request: Request, body: Recall) -> JSONResponse:
 @router.get("/recall", response_model=Recalled)
 async def recall_by_address(
     request: Request,
-    query: str,
+    query: Annotated[str, Query(examples=["How does Ana indent?"])],
     top_k: TopK = 5,
     type: TypeName | None = None,
     filters: Annotated[str | None, Query(description="As in POST, as JSON text")] = None,

@@ -24,6 +24,7 @@ from soma_mcp.http.reading import scope_of
 router = APIRouter(tags=["transfer"])
 
 LINES = "application/x-ndjson"
+EXAMPLE = '{"text": "Ana prefers tabs over spaces", "tags": ["style"]}\n'
 IMPORT_BYTES = 1 << 30
 IN_MEMORY_BYTES = 1 << 20
 BATCH = 500
@@ -56,7 +57,9 @@ async def _page(request: Request, scope: Scope, cursor: str | None) -> Page:
 @router.post(
     "/import",
     response_model=ImportedBody,
-    openapi_extra={"requestBody": {"content": {LINES: {"schema": {"type": "string"}}}, "required": True}},
+    openapi_extra={
+        "requestBody": {"content": {LINES: {"schema": {"type": "string", "examples": [EXAMPLE]}}}, "required": True}
+    },
 )
 async def import_lines(request: Request, partial: bool = False, key: str | None = None) -> JSONResponse:
     """Store the memories of JSON lines, as `soma store-bulk` and an export have them.
