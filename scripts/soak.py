@@ -16,6 +16,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -32,8 +33,12 @@ THINK_SECONDS = 0.05
 """A client's pause between calls: the server must keep up with embedding, or what waits is what grows."""
 CLIENTS = 4
 """Of HTTP; there is one of MCP beside them."""
-LIVE = 250
+STORE_EACH = 10
+"""Turns of which one stores: the index keeps the points of forgotten memories, some 5 KB each, and that is no leak."""
+LIVE = 20
 """Memories that a client keeps; it forgets its oldest above that."""
+PAST = 1_000
+"""Memories that are there before."""
 GROWTH = 0.10
 FILES_MORE = 20
 
@@ -85,7 +90,8 @@ def http_client(port: int, number: int, tally: Tally, stop: threading.Event) -> 
     for text, question in _words(number):
         if stop.is_set():
             return
-        kept.append(call("store", "POST", "/store", {"text": text, "thread": f"client {number}"})["id"])
+        if text:
+            kept.append(call("store", "POST", "/store", {"text": text, "thread": f"client {number}"})["id"])
         call("recall", "POST", "/recall", {"query": question})
         call("browse", "GET", "/memories?limit=20")
         if len(kept) > LIVE:
@@ -107,7 +113,8 @@ async def _mcp_client(port: int, number: int, tally: Tally, stop: threading.Even
         for text, question in _words(number):
             if stop.is_set():
                 return
-            kept.append((await call("store", text=text, thread=f"client {number}"))["id"])
+            if text:
+                kept.append((await call("store", text=text, thread=f"client {number}"))["id"])
             await call("recall", query=question)
             if len(kept) > LIVE:
                 await call("forget", ids=[kept.popleft()])
@@ -119,12 +126,12 @@ def mcp_client(port: int, number: int, tally: Tally, stop: threading.Event) -> N
     asyncio.run(_mcp_client(port, number, tally, stop))
 
 
-def _words(number: int) -> Iterator[tuple[str, str]]:
-    stored, asked, chance = texts(3_000, 100 + number), questions(1_000, 200 + number), Random(number)
-    turn = 0
-    while True:
-        turn += 1
-        yield f"{stored[turn % len(stored)]} Turn {turn} of client {number}.", chance.choice(asked)
+def _words(number: int) -> Iterator[tuple[str | None, str]]:
+    """What to store in each turn, if anything, and what to ask."""
+    stored, asked, chance = texts(1_000, 100 + number), questions(1_000, 200 + number), Random(number)
+    for turn in count(1):
+        text = f"{chance.choice(stored)} Turn {turn} of client {number}." if turn % STORE_EACH == 0 else None
+        yield text, chance.choice(asked)
 
 
 @contextlib.contextmanager
@@ -161,11 +168,9 @@ def _port(log: Path, process: subprocess.Popen[bytes]) -> int:
 
 def sample(server: psutil.Process, began: float, tally: Tally) -> dict[str, Any]:
     """What the server holds now, and how it answered since the last sample; MB of a million bytes."""
-    memory = server.memory_full_info()
     return {
         "second": round(time.monotonic() - began),
-        "rss_mb": round(memory.rss / 1e6, 1),
-        "private_mb": round(memory.uss / 1e6, 1),
+        "rss_mb": round(server.memory_info().rss / 1e6, 1),
         "files": server.num_fds(),
         "threads": server.num_threads(),
         "latency": tally.latencies(),
@@ -185,6 +190,7 @@ def soak(minutes: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as (server, port):
         jobs = [http_client] * CLIENTS + [mcp_client]
         threads = [threading.Thread(target=guarded, args=(job, port, at)) for at, job in enumerate(jobs)]
+        _fill(port)
         began = time.monotonic()
         for thread in threads:
             thread.start()
@@ -200,6 +206,13 @@ def soak(minutes: float) -> dict[str, Any]:
                 thread.join(60)
     steady = [each for each in samples if each["second"] >= min(120, minutes * 20)]
     return _judged(steady, tally) | {"samples": samples}
+
+
+def _fill(port: int) -> None:
+    body = json.dumps({"items": [{"text": text} for text in texts(PAST)]}).encode()
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/store_bulk", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        answer.read()
 
 
 def _judged(steady: list[dict[str, Any]], tally: Tally) -> dict[str, Any]:

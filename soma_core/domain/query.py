@@ -207,7 +207,10 @@ class Selection:
 
 
 def contains(payload: Any, wanted: Any) -> bool:
-    """Whether a JSON value holds another: objects by their names, all else by being equal (1 and 1.0, not true, are)."""
+    """Whether a JSON value holds another: objects by their names, all else by being equal.
+
+    As JSON has it, 1 equals 1.0 and not true.
+    """
     if isinstance(wanted, dict):
         return isinstance(payload, dict) and all(
             name in payload and contains(payload[name], value) for name, value in wanted.items()

@@ -43,10 +43,18 @@ class CallersToolbox(Toolbox):
         return CallScope(principal.namespace, principal.caller, made.request_id)
 
     async def call(self, method: Method[P, T], scope: CallScope, *args: P.args, **kwargs: P.kwargs) -> T:
-        current_principal.get().require("read" if method in READS else "write")
         called: Any = method
+        for needed in _scopes(called):
+            current_principal.get().require(needed)
         async with self.gate if called is Soma.recall else contextlib.nullcontext():
             return await Toolbox.call(self, method, scope, *args, **kwargs)
+
+
+def _scopes(method: Any) -> tuple[str, ...]:
+    """What a caller must be allowed; a checked store names the texts of similar memories."""
+    if method == Soma.store_checked:
+        return "read", "write"
+    return ("read",) if method in READS else ("write",)
 
 
 class McpEndpoint:

@@ -228,11 +228,12 @@ def test_a_payload_does_not_hide_the_id_of_its_memory(shelf: Caller) -> None:
 
 def test_recall_by_address_gives_the_same(shelf: Caller) -> None:
     filters = {"types": ["episodic"], "project": {"name": "heron"}}
-    for asked in ({}, {"top_k": 2}, {"type": "semantic"}, {"filters": filters}, {"hybrid": False}, {"hybrid": True}):
+    askings: list[dict[str, Any]] = [
+        {}, {"top_k": 2}, {"type": "semantic"}, {"filters": filters}, {"hybrid": False}, {"hybrid": True},
+    ]  # fmt: skip
+    for asked in askings:
         body = {"query": "tabs or spaces?", **asked}
-        params = {
-            name: json.dumps(value) if isinstance(value, dict | bool) else value for name, value in body.items()
-        }
+        params = {name: json.dumps(value) if isinstance(value, dict | bool) else value for name, value in body.items()}
         assert shelf.get("/recall", **params) == shelf.post("/recall", body)
 
 
@@ -497,7 +498,8 @@ def test_a_deleted_memory_is_gone_and_cannot_be_deleted_again(api: Caller) -> No
 
 
 def test_forgetting_by_a_filter_and_a_dry_run(api: Caller) -> None:
-    for number, fields in enumerate(({"thread": "t"}, {"tags": ["x", "y"]}, {"speaker": "S"}, {"tags": ["x"]})):
+    several: list[dict[str, Any]] = [{"thread": "t"}, {"tags": ["x", "y"]}, {"speaker": "S"}, {"tags": ["x"]}]
+    for number, fields in enumerate(several):
         api.store(f"memory {number}", **fields, occurred_at=f"2026-01-0{number + 1}")
     before = api.export()
     plan = api.post("/forget", {"tags": ["x"], "dry_run": True})

@@ -61,7 +61,9 @@ def check(error: dict[str, Any], *fields: str, code: str = "invalid_input") -> N
 
 
 @pytest.mark.parametrize("path", POSTS)
-@pytest.mark.parametrize("body", [b"", b"{bad", b'{"text": "x"', b"\xff\xfe", b"[" * 100_000, b"null", b"5", b'"x"', b"[]"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{bad", b'{"text": "x"', b"\xff\xfe", b"[" * 100_000, b"null", b"5", b'"x"', b"[]"]
+)
 def test_a_body_that_is_no_json_object_is_refused(api: Caller, path: str, body: bytes) -> None:
     answer = api.ask("POST", path, body)
     assert answer.status_code in (400, 422)

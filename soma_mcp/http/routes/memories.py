@@ -39,7 +39,7 @@ async def get_memory(request: Request, id: Id) -> JSONResponse:
 @router.get("/memories", response_model=PageBody)
 async def list_memories(
     request: Request,
-    ids: Annotated[str | None, Query(description="These, separated by commas; nothing else may be given then")] = None,
+    ids: Annotated[str | None, Query(description="These, separated by commas; nothing else counts then")] = None,
     types: Annotated[str | None, Query(description="Separated by commas")] = None,
     tags: Annotated[str | None, Query(description="All of them, separated by commas")] = None,
     thread: str | None = None,

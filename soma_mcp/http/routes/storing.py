@@ -20,8 +20,10 @@ router = APIRouter(tags=["store"])
 
 @router.post("/store", response_model=Stored)
 async def store(request: Request, body: Store) -> JSONResponse:
-    """Keep one memory; it is durable when this answers."""
+    """Keep one memory; it is durable when this answers. With `check` the token must allow to read, too."""
     require(request, "write")
+    if body.check:
+        require(request, "read")
     memory = new_memory(body)
     method = Soma.store_checked if body.check else Soma.store
     receipt = await request.app.state.memory.call(method, scope_of(request, body.key), memory)
