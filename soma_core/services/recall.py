@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 CANDIDATES = 100
 """Distinct memories wanted from each arm."""
 REFILLS = 3
+WIDER = 8
+MOST_CANDIDATES = CANDIDATES * WIDER * WIDER
+"""What is looked through for the fields of a payload, which the index does not know."""
 
 
 @dataclass(slots=True)
@@ -45,28 +48,44 @@ class Recalling:
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""
-        degraded: list[str] = []
-        words = _first_words(query.text, degraded)
-        vector = self._query_vector(words, degraded)
-        waiting = self._indexing.pending(namespace)
-        gathered = self._gather(namespace, IndexQuery(words, vector, CANDIDATES, query.filter), degraded)
-        if self._indexing.epoch(namespace) != waiting.epoch:
-            waiting = self._indexing.pending(namespace)
-        fresh = list(dict.fromkeys([*waiting.ids, *gathered.moved]))
-        by_words = {} if vector is not None and not query.hybrid else spread(gathered.lexical)
-        lexical = {**by_words, **self._overlaps(namespace, words, fresh, query.filter)}
-        if waiting.unlisted:
-            degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
-        if vector is not None and waiting.unembedded:
-            degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
-        parts = fuse(spread(gathered.dense), lexical)
-        if query.looks_at_texts:
-            parts = self._looked_at(namespace, query, parts)
+        said: list[str] = []
+        words = _first_words(query.text, said)
+        vector = self._query_vector(words, said)
+        wanted = CANDIDATES
+        while True:
+            degraded = list(said)
+            parts, all_seen = self._scored(namespace, query, IndexQuery(words, vector, wanted, query.filter), degraded)
+            if not query.payload or len(parts) >= query.limit or all_seen:
+                break
+            if wanted >= MOST_CANDIDATES:
+                degraded.append(f"filters: the payloads of only {wanted} candidates of each arm were looked at")
+                break
+            wanted *= WIDER
         hits = self._read(namespace, ranked(parts, query.limit), parts)
         packed, tokens = pack(hits, query.max_tokens)
         if query.order == "time":
             packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
         return Recall(packed, degraded, len(hits) - len(packed), tokens)
+
+    def _scored(
+        self, namespace: str, query: RecallQuery, search: IndexQuery, degraded: list[str]
+    ) -> tuple[dict[int, Parts], bool]:
+        """The candidates with their scores, and whether both arms have no more than these."""
+        waiting = self._indexing.pending(namespace)
+        gathered = self._gather(namespace, search, degraded)
+        if self._indexing.epoch(namespace) != waiting.epoch:
+            waiting = self._indexing.pending(namespace)
+        fresh = list(dict.fromkeys([*waiting.ids, *gathered.moved]))
+        by_words = {} if search.vector is not None and not query.hybrid else spread(gathered.lexical)
+        lexical = {**by_words, **self._overlaps(namespace, search.words, fresh, query.filter)}
+        if waiting.unlisted:
+            degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
+        if search.vector is not None and waiting.unembedded:
+            degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
+        parts = fuse(spread(gathered.dense), lexical)
+        if query.looks_at_texts:
+            parts = self._looked_at(namespace, query, parts)
+        return parts, max(len(gathered.dense), len(gathered.lexical)) < search.limit
 
     def nearest(
         self, namespace: str, text: str, speaker: str | None, limit: int
@@ -95,31 +114,32 @@ class Recalling:
         return None
 
     def _gather(self, namespace: str, query: IndexQuery, degraded: list[str]) -> _Gathered:
-        """Search until each arm has enough distinct memories that the records confirm, or has no more."""
+        """Search until each arm has `query.limit` distinct memories that the records confirm, or has no more."""
         if not self._indexing.usable(namespace):
             degraded.append("index: the disk is below its reserve, only the newest memories are searched, by words")
             return _Gathered()
         for attempt in range(REFILLS + 1):
-            limit = CANDIDATES << attempt
+            limit = query.limit << attempt
             try:
                 matches = self._index.search(namespace, IndexQuery(query.words, query.vector, limit, query.filter))
             except Unavailable as error:
                 degraded.append(f"index: {error.message}")
                 return _Gathered()
-            gathered = self._confirmed(namespace, matches)
-            if _enough(matches.dense, gathered.dense, limit) and _enough(matches.lexical, gathered.lexical, limit):
+            gathered = self._confirmed(namespace, matches, query.limit)
+            arms = ((matches.dense, gathered.dense), (matches.lexical, gathered.lexical))
+            if all(len(found) < limit or len(distinct) >= query.limit for found, distinct in arms):
                 return gathered
-        degraded.append("candidates: fewer than a hundred distinct memories were looked at")
+        degraded.append(f"candidates: fewer than {query.limit} distinct memories were looked at")
         return gathered
 
-    def _confirmed(self, namespace: str, matches: Matches) -> _Gathered:
+    def _confirmed(self, namespace: str, matches: Matches, most: int) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version."""
         found = (*matches.dense, *matches.lexical)
         live = self._records.live_versions(namespace, {match.memory_id for match in found})
 
         def arm(found: Sequence[Match]) -> dict[int, float]:
             current = ((m.memory_id.int, m.score) for m in found if live.get(m.memory_id) == m.version)
-            return dict(list(best_by_memory(current).items())[:CANDIDATES])
+            return dict(list(best_by_memory(current).items())[:most])
 
         moved = {m.memory_id for m in found if live.get(m.memory_id, 0) > m.version}
         return _Gathered(arm(matches.dense), arm(matches.lexical), list(moved))
@@ -152,10 +172,6 @@ def _first_words(text: str, degraded: list[str]) -> str:
         return text
     degraded.append(f"query: only its first {QUERY_WORDS} words were used")
     return " ".join(words[:QUERY_WORDS])
-
-
-def _enough(found: Sequence[Match], distinct: Mapping[int, float], limit: int) -> bool:
-    return len(found) < limit or len(distinct) >= CANDIDATES
 
 
 def _fits(memory: Memory, wanted: Filter) -> bool:

@@ -83,7 +83,7 @@ class _Documented(FastAPI):
 def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> FastAPI:
     """The routes alone."""
     gate = RecallGate(settings.max_recalls, PATIENCE_SECONDS, metrics)
-    mcp = McpEndpoint(memory, settings.namespace, gate, settings.max_body)
+    mcp = McpEndpoint(memory, settings.namespace, gate, settings.max_body, settings.request_timeout)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -26,8 +26,6 @@ from soma_mcp.sharing import SharedSoma
 from soma_mcp.sharing.shared import Method, P, T
 from soma_mcp.tools.toolbox import Toolbox
 
-BODY_SECONDS = 30.0
-"""In which the body of a request must have arrived; the call itself may take as long as it takes."""
 READS = {Soma.recall, Soma.get, Soma.browse, Soma.status}
 
 
@@ -58,9 +56,15 @@ def _scopes(method: Any) -> tuple[str, ...]:
 
 
 class McpEndpoint:
-    """The ASGI application at `/mcp`: stateless, answers as an event stream, or as JSON to who takes only that."""
+    """The ASGI application at `/mcp`: stateless, answers as an event stream, or as JSON to who takes only that.
 
-    def __init__(self, memory: SharedSoma, namespace: str, gate: RecallGate, max_body: int) -> None:
+    The body of a request must have arrived within `body_seconds`; the call itself may take as long as it takes.
+    """
+
+    def __init__(
+        self, memory: SharedSoma, namespace: str, gate: RecallGate, max_body: int, body_seconds: float
+    ) -> None:
+        self._body_seconds = body_seconds
         server = SomaServer(CallersToolbox(lambda: memory, namespace, "mcp", gate=gate), soma_version())
         self._streaming = _sessions(server, max_body, json_response=False)
         self._plain = _sessions(server, max_body, json_response=True)
@@ -77,10 +81,10 @@ class McpEndpoint:
             raise HTTPException(405, headers={"Allow": "POST"})
         request = Request(scope, receive)
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(self._body_seconds):
                 body = await request.body()
         except TimeoutError:
-            error = Unavailable(f"the body did not arrive within {BODY_SECONDS:g} s")
+            error = Unavailable(f"the body did not arrive within {self._body_seconds:g} s")
             await refuse(scope, receive, send, error, {"connection": "close"})
             return
         _, takes_events = check_accept_headers(request)

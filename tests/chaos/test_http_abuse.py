@@ -152,6 +152,22 @@ def test_a_head_that_does_not_end_is_answered_in_time_and_a_silent_connection_is
         assert HEAD_SECONDS - 1 < time.monotonic() - began < HEAD_SECONDS + 3
 
 
+def test_a_body_that_does_not_arrive_is_given_up_and_the_connection_closed(tmp_path: Path) -> None:
+    with soma_serve(tmp_path / "home", SOMA_REQUEST_TIMEOUT_SECONDS="1") as serving:
+        for path in (b"/store", b"/mcp"):
+            with connected(serving) as wire:
+                wire.sendall(b"POST " + path + b" HTTP/1.1\r\n" + HEAD + b"Content-Length: 1000\r\n\r\n")
+                began = time.monotonic()
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    for _ in range(20):
+                        wire.sendall(b" ")
+                        time.sleep(0.1)
+                assert status_of(read_all(wire)) == 503
+                assert time.monotonic() - began < 5
+        others_are_served(serving)
+        assert "Traceback" not in serving.log
+
+
 def test_ten_thousand_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     number = min(10_000, hard - 1_000)

@@ -371,7 +371,6 @@ def test_bad_input_is_refused_without_a_server() -> None:
             lambda: client.store("x", key=""),
             lambda: client.recall("x", limit=0),
             lambda: client.get(["nonsense"]),
-            lambda: client.browse(tags=["a,b"]),
         ):
             with pytest.raises(InvalidInput):
                 call()
@@ -386,3 +385,9 @@ def test_a_token_in_the_clear_over_a_network_is_warned_of(caplog: pytest.LogCapt
     (message,) = caplog.messages
     assert "http://soma.example.com is sent in the clear" in message
     assert TOKEN not in message
+
+
+def test_a_tag_with_a_comma_and_blanks_can_be_asked_for(client: SomaClient) -> None:
+    client.store("filed oddly", tags=["a, b ", "c"])
+    client.store("filed plainly", tags=["c"])
+    assert [found.text for found in client.browse(tags=["a, b ", "c"]).memories] == ["filed oddly"]

@@ -467,9 +467,9 @@ def test_a_walk_by_cursor_passes_every_memory_once(shelf: Caller, order: str) ->
 @pytest.mark.parametrize(
     ("asked", "numbers"),
     [
-        ({"types": "semantic,procedural"}, [2, 1]),
+        ({"types": ["semantic", "procedural"]}, [2, 1]),
         ({"tags": "style"}, [1, 0]),
-        ({"tags": "style, ben"}, [1]),
+        ({"tags": ["style", "ben"]}, [1]),
         ({"thread": "news"}, [4]),
         ({"speaker": "Ana"}, [0]),
         ({"since": "2026-01-05"}, [5, 4]),

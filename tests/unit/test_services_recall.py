@@ -220,6 +220,21 @@ def test_a_question_without_words_is_no_error(engine: Engine) -> None:
     assert engine.texts("?!") == []
 
 
+def filtered(engine: Engine, **payload: object) -> tuple[list[object], list[str]]:
+    answer = engine.soma.recall(SCOPE, RecallQuery.parse("note", limit=3, payload=dict(payload)))
+    return [hit.memory.payload for hit in answer.hits], [each for each in answer.degraded if "filters" in each]
+
+
+def test_a_payload_filter_looks_on_until_it_has_enough(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.soma.store_many(SCOPE, [NewMemory.parse(f"note {n}", payload={"n": n}) for n in range(700)])
+    engine.soma.index(SCOPE)
+    for n in (0, 333, 699):
+        assert filtered(engine, n=n) == ([{"n": n}], [])
+    assert filtered(engine, n=700) == ([], [])
+    monkeypatch.setattr("soma_core.services.recall.MOST_CANDIDATES", 100)
+    assert filtered(engine, n=700) == ([], ["filters: the payloads of only 100 candidates of each arm were looked at"])
+
+
 # Storing and forgetting.
 
 

@@ -40,8 +40,8 @@ async def get_memory(request: Request, id: Id) -> JSONResponse:
 async def list_memories(
     request: Request,
     ids: Annotated[str | None, Query(description="These, separated by commas; nothing else counts then")] = None,
-    types: Annotated[str | None, Query(description="Separated by commas")] = None,
-    tags: Annotated[str | None, Query(description="All of them, separated by commas")] = None,
+    types: Annotated[list[str] | None, Query(description="Any of these; given once each")] = None,
+    tags: Annotated[list[str] | None, Query(description="All of these; given once each")] = None,
     thread: str | None = None,
     speaker: str | None = None,
     since: Annotated[str | None, Query(description="ISO 8601, inclusive")] = None,
@@ -54,11 +54,10 @@ async def list_memories(
     require(request, "read")
     memory = request.app.state.memory
     if ids is not None:
-        found = await memory.call(Soma.get, scope_of(request), parse_ids(_listed(ids)))
+        listed = [part.strip() for part in ids.split(",") if part.strip()]
+        found = await memory.call(Soma.get, scope_of(request), parse_ids(listed))
         return JSONResponse({"memories": [memory_body(each) for each in found], "next_cursor": None})
-    wanted = Filter.parse(
-        types=_listed(types), tags=_listed(tags), thread=thread, speaker=speaker, since=since, until=until
-    )
+    wanted = Filter.parse(types=types, tags=tags, thread=thread, speaker=speaker, since=since, until=until)
     query = BrowseQuery.parse(order=order, limit=limit, cursor=cursor, filter=wanted)
     page = await memory.call(Soma.browse, scope_of(request), query)
     return JSONResponse({"memories": [memory_body(each) for each in page.memories], "next_cursor": page.next_cursor})
@@ -119,10 +118,6 @@ async def stats(request: Request) -> JSONResponse:
 
 def _unknown(given: str) -> NotFound:
     return NotFound(f"id: no memory has the id {given}", fields=("id",))
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _reason(given: str | None) -> str | None:
