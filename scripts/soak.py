@@ -34,7 +34,7 @@ THINK_SECONDS = 0.05
 CLIENTS = 4
 """Of HTTP; there is one of MCP beside them."""
 STORE_EACH = 10
-"""Turns of which one stores: the index keeps the points of forgotten memories, some 5 KB each, and that is no leak."""
+"""Turns of which one stores: memory grows by some 7 KB with each memory stored, forgotten or not."""
 LIVE = 20
 """Memories that a client keeps; it forgets its oldest above that."""
 PAST = 1_000

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from soma_core.domain.errors import InvalidInput
 from soma_core.domain.validation import invalid
 from soma_core.settings import Settings, hand_down, load_settings
-from soma_mcp.cli.common import Terminal, command
+from soma_mcp.cli.common import Terminal, command, starting
 from soma_mcp.http.app import create_app
 from soma_mcp.http.auth import check_exposure, usable_tokens
 from soma_mcp.http.connections import Connection
@@ -67,7 +67,8 @@ def _serve(settings: Settings) -> int:
         check_exposure(settings, usable_tokens(memory, settings))
         with _bound(settings) as listening:
             port = listening.getsockname()[1]
-            server = _Server(_config(settings, create_app(settings, memory)))
+            with starting():
+                server = _Server(_config(settings, create_app(settings, memory)))
             click.echo(f"soma: serving http://{settings.host}:{port} (MCP at /mcp)", err=True)
             server.run(sockets=[listening])
     finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 import click
 
-from soma_mcp.cli.common import Terminal, command
+from soma_mcp.cli.common import Terminal, command, starting
 
 if TYPE_CHECKING:
     from soma_mcp.client import RemoteTools
@@ -39,16 +39,17 @@ def mcp(terminal: Terminal) -> None:
     """
     wire_in, wire_out = _claim_wire()
     sys.setswitchinterval(SWITCH_SECONDS)
-    opening = _in_background(_opener(terminal))
-    _Leaving(opening).watch()
-    import anyio
+    with starting():
+        opening = _in_background(_opener(terminal))
+        _Leaving(opening).watch()
+        import anyio
 
-    from soma_core.bootstrap import soma_version
-    from soma_mcp.server import SomaServer
-    from soma_mcp.tools.toolbox import Toolbox
+        from soma_core.bootstrap import soma_version
+        from soma_mcp.server import SomaServer
+        from soma_mcp.tools.toolbox import Toolbox
 
-    server = SomaServer(Toolbox(opening.result, terminal.settings.namespace), soma_version())
-    opening.result()
+        server = SomaServer(Toolbox(opening.result, terminal.settings.namespace), soma_version())
+        opening.result()
     anyio.run(server.serve, wire_in, wire_out, backend_options={"use_uvloop": sys.platform != "win32"})
     _leave(opening, 0)
 
