@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 from soma_core.bootstrap import soma_version
 from soma_core.domain.errors import SomaError
 from soma_core.settings import Settings
-from soma_mcp.http.answers import ErrorBody
 from soma_mcp.http.auth import Authenticated, is_public, metadata_routes
 from soma_mcp.http.errors import as_http, error_body
 from soma_mcp.http.limits import BodyLimit, RateLimited, RecallGate, Timeout
@@ -34,18 +33,6 @@ DESCRIPTION = "A long-term memory for LLM agents. Every error is `{error: {code,
 LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 0.5
 """How long a recall waits for others to end before it is turned away."""
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The request cannot be read: code `invalid_input`"},
-    401: {"model": ErrorBody, "description": "No token, or none that is good: `unauthenticated`"},
-    403: {"model": ErrorBody, "description": "The token does not allow it: `forbidden`"},
-    404: {"model": ErrorBody, "description": "Unknown id: `not_found`"},
-    409: {"model": ErrorBody, "description": "The key was used with other arguments: `conflict`"},
-    413: {"model": ErrorBody, "description": "The body is over its cap: `too_large`"},
-    422: {"model": ErrorBody, "description": "A field is wrong: `invalid_input`, `bad_coordinate`"},
-    429: {"model": ErrorBody, "description": "Too often or too much at once: `rate_limited`, `overloaded`"},
-    500: {"model": ErrorBody, "description": "A failure that the log tells: `internal`"},
-    503: {"model": ErrorBody, "description": "Later it may do: `unavailable`; see Retry-After"},
-}
 
 
 def create_app(settings: Settings, memory: SharedSoma) -> ASGIApp:
@@ -98,12 +85,10 @@ def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> Fast
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
-        responses=ERRORS,
-        generate_unique_id_function=lambda route: f"{route.name}",
     )
     app.state.memory, app.state.settings, app.state.metrics, app.state.gate = memory, settings, metrics, gate
-    for module in (health, storing, recalling, memories, transfer):
-        app.include_router(module.router)
+    for module in (storing, recalling, memories, transfer, health):  # not `include_router`: it costs every request
+        app.router.routes.extend(module.router.routes)
     app.router.routes.extend(metadata_routes(settings))
     app.router.routes.append(Route("/mcp", mcp))
     for kind, answer in _ANSWERS.items():

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
@@ -14,8 +14,9 @@ from soma_core.bootstrap import soma_version
 from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Scope
 from soma_core.engine import Soma, Status
+from soma_mcp.http.routes import new_router
 
-router = APIRouter(tags=["health"])
+router = new_router("health")
 
 PROBE = "health"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from soma_core.domain.errors import InvalidInput, NotFound
@@ -15,10 +15,11 @@ from soma_core.engine import Soma
 from soma_mcp.http.answers import MemoryBody, PageBody, RangeBody, StatsBody, memory_body, range_body, stats_body
 from soma_mcp.http.auth import require
 from soma_mcp.http.reading import scope_of
+from soma_mcp.http.routes import new_router
 from soma_mcp.http.shapes import Coordinate, Forget, TypeName
 from soma_mcp.tools.forget import MAX_REASON, ForgetAnswer, describe_receipt
 
-router = APIRouter(tags=["memories"])
+router = new_router("memories")
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Id = Annotated[str, Path(description="A memory id, or its last twelve digits", examples=["1f0a7c11d3e2"])]

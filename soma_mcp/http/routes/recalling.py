@@ -6,7 +6,7 @@ import json
 from collections import deque
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from soma_core.domain.query import Recall as Answer
@@ -27,6 +27,7 @@ from soma_mcp.http.answers import (
 )
 from soma_mcp.http.auth import require
 from soma_mcp.http.reading import read_filters, recall_query, scope_of
+from soma_mcp.http.routes import new_router
 from soma_mcp.http.shapes import (
     HybridRecall,
     KeywordSearch,
@@ -38,7 +39,7 @@ from soma_mcp.http.shapes import (
     TypeName,
 )
 
-router = APIRouter(tags=["recall"])
+router = new_router("recall")
 
 CONTEXT_CHARACTERS = 10_000
 

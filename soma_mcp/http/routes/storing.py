@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from soma_core.domain.errors import InvalidInput
@@ -13,9 +13,10 @@ from soma_core.engine import Soma
 from soma_mcp.http.answers import BulkStored, Stored, bulk_result, stored
 from soma_mcp.http.auth import require
 from soma_mcp.http.reading import item_of, new_memory, scope_of
+from soma_mcp.http.routes import new_router
 from soma_mcp.http.shapes import Store, StoreBulk
 
-router = APIRouter(tags=["store"])
+router = new_router("store")
 
 
 @router.post("/store", response_model=Stored)

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import IO, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from soma_core.domain.errors import InvalidInput, TooLarge
@@ -20,8 +20,9 @@ from soma_core.engine import Soma
 from soma_mcp.http.answers import ImportedBody, memory_body
 from soma_mcp.http.auth import require
 from soma_mcp.http.reading import scope_of
+from soma_mcp.http.routes import new_router
 
-router = APIRouter(tags=["transfer"])
+router = new_router("transfer")
 
 LINES = "application/x-ndjson"
 EXAMPLE = '{"text": "Ana prefers tabs over spaces", "tags": ["style"]}\n'
