@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from soma_core.domain.memory import MemoryType
@@ -44,11 +44,11 @@ class IndexQuery:
     filter: Filter = field(default_factory=Filter)
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A passage that was found. Scores are the arm's own: cosine, or BM25."""
 
-    memory_id: UUID
+    memory: int
+    """The memory's id as a number: there are hundreds of these in a search, and numbers are quicker to look up."""
     version: int
     passage: int
     score: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -109,8 +109,8 @@ class RecordStore(Protocol):
         """Where these memories stand; unknown ids and other namespaces' are left out."""
         ...
 
-    def live_versions(self, namespace: str, ids: Iterable[UUID]) -> dict[UUID, int]:
-        """The current version of those that are live; this decides what may be returned."""
+    def live_versions(self, namespace: str, ids: Collection[int]) -> dict[int, int]:
+        """The current version of those that are live; this decides what may be returned. Ids are numbers here."""
         ...
 
     def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:

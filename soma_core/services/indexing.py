@@ -281,8 +281,8 @@ class Indexing:
         self._repair(namespace, items)
 
     def _repair(self, namespace: str, written: Sequence[Versioned]) -> None:
-        live = self._records.live_versions(namespace, [item.memory.id for item in written])
-        moved = [item for item in written if not item.current or live.get(item.memory.id) != item.memory.version]
+        live = self._records.live_versions(namespace, [item.memory.id.int for item in written])
+        moved = [item for item in written if not item.current or live.get(item.memory.id.int) != item.memory.version]
         now = self._records.versions(namespace, [(item.memory.id, item.memory.version) for item in moved])
         for item in moved:
             found = now.get((item.memory.id, item.memory.version))

@@ -135,14 +135,14 @@ class Recalling:
     def _confirmed(self, namespace: str, matches: Matches, most: int) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version."""
         found = (*matches.dense, *matches.lexical)
-        live = self._records.live_versions(namespace, {match.memory_id for match in found})
+        live = self._records.live_versions(namespace, {match.memory for match in found})
 
         def arm(found: Sequence[Match]) -> dict[int, float]:
-            current = ((m.memory_id.int, m.score) for m in found if live.get(m.memory_id) == m.version)
+            current = [(memory, score) for memory, version, _, score in found if live.get(memory) == version]
             return dict(list(best_by_memory(current).items())[:most])
 
-        moved = {m.memory_id for m in found if live.get(m.memory_id, 0) > m.version}
-        return _Gathered(arm(matches.dense), arm(matches.lexical), list(moved))
+        moved = {memory for memory, version, _, _ in found if live.get(memory, 0) > version}
+        return _Gathered(arm(matches.dense), arm(matches.lexical), [UUID(int=key) for key in moved])
 
     def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[int, float]:
         """Score what waits for the index by how much of the question's words it holds, on the scale of an arm."""

@@ -72,7 +72,7 @@ def point(number: int, words: str = "something", **changes: Any) -> IndexPoint:
 
 
 def keys(matches: Iterable[Match]) -> list[tuple[int, int, int]]:
-    return [(match.memory_id.int, match.version, match.passage) for match in matches]
+    return [(match.memory, match.version, match.passage) for match in matches]
 
 
 def lexical(
@@ -81,7 +81,7 @@ def lexical(
     """The numbers of the memories that the lexical arm finds, best first."""
     found = index.search(namespace, IndexQuery(words, None, limit, Filter(**filter)))
     assert not found.dense
-    return [match.memory_id.int for match in found.lexical]
+    return [match.memory for match in found.lexical]
 
 
 def dense(
@@ -90,7 +90,7 @@ def dense(
     """The numbers of the memories that the dense arm finds, best first."""
     found = index.search(namespace, IndexQuery("", vector, limit, Filter(**filter)))
     assert not found.lexical
-    return [match.memory_id.int for match in found.dense]
+    return [match.memory for match in found.dense]
 
 
 def held(index: VectorIndex, namespace: str = NAMESPACE) -> list[Indexed]:
@@ -249,7 +249,7 @@ class IndexContract:
         vectors = [between(a, b, share / 20) for share in range(20)]
         index.put(NAMESPACE, [point(n, vector=vector) for n, vector in enumerate(vectors)])
         for match in index.search(NAMESPACE, IndexQuery("", a, 20)).dense:
-            cosine = sum(x * y for x, y in zip(a, vectors[match.memory_id.int], strict=True))
+            cosine = sum(x * y for x, y in zip(a, vectors[match.memory], strict=True))
             assert match.score == pytest.approx(cosine, abs=0.002)
 
     def test_the_dense_arm_finds_what_an_exact_search_finds(self, index: VectorIndex) -> None:

@@ -140,5 +140,5 @@ def _lexical(points: Sequence[IndexPoint], query: IndexQuery) -> list[Match]:
 
 
 def _best(scored: list[tuple[float, IndexPoint]], limit: int) -> list[Match]:
-    found = [Match(point.memory_id, point.version, point.passage, score) for score, point in scored]
-    return sorted(found, key=lambda m: (-m.score, m.memory_id, m.version, m.passage))[:limit]
+    found = [Match(point.memory_id.int, point.version, point.passage, score) for score, point in scored]
+    return sorted(found, key=lambda m: (-m.score, m.memory, m.version, m.passage))[:limit]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_points_can_be_changed_after_a_kill_9(tmp_path: Path) -> None:
     index = opened(tmp_path)
     before = index.search(NAMESPACE, IndexQuery("kafka", None, 1_000, Filter())).lexical
     for match in before:
-        index.retire(NAMESPACE, match.memory_id, 2)
+        index.retire(NAMESPACE, UUID(int=match.memory), 2)
     assert len(before) >= last - last // 10
     assert lexical(index, "kafka") == []
     index.flush(NAMESPACE, Checkpoint(last, last))

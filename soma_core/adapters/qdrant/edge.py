@@ -77,10 +77,10 @@ class EdgeIndex:
         return Matches(found.get(DENSE, ()), found.get(WORDS, ()))
 
     def _matches(self, shard: Shard, points: Sequence[edge.ScoredPoint]) -> list[Match]:
-        def read(ids: list[Any]) -> dict[object, dict[str, Any]]:
-            return {record.id: record.payload or {} for record in shard.engine.retrieve(ids, KEY, False)}
+        def read(ids: list[Any]) -> dict[UUID, dict[str, Any]]:
+            return {cast(UUID, record.id): record.payload or {} for record in shard.engine.retrieve(ids, KEY, False)}
 
-        scored = [(point.id, point.score) for point in points]
+        scored = [(cast(UUID, point.id), point.score) for point in points]
         self._names.learn([point_id for point_id, _ in scored], read)
         return self._names.matches(scored)
 
@@ -193,4 +193,4 @@ def _embedded(shard: Shard, ids: Sequence[edge.PointId]) -> set[edge.PointId]:
 def _indexed(record: edge.Record, embedded: bool) -> Indexed:
     found = record.payload or {}
     key = match(found, 0.0)
-    return Indexed(key.memory_id, key.version, key.passage, found[SCOPE] == CURRENT, embedded)
+    return Indexed(UUID(int=key.memory), key.version, key.passage, found[SCOPE] == CURRENT, embedded)

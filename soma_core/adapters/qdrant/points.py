@@ -64,4 +64,4 @@ def _labels(point: IndexPoint) -> list[str]:
 
 def match(found: Mapping[str, Any], score: float) -> Match:
     """A found point, from the part of its payload that `KEY` names."""
-    return Match(UUID(found[MEMORY]), found[VERSION], found[PASSAGE], score)
+    return Match(UUID(found[MEMORY]).int, found[VERSION], found[PASSAGE], score)

@@ -103,6 +103,6 @@ def by_keys(db: sqlite3.Connection, statement: str, keys: Sequence[bytes]) -> It
     """As `by_ids`, for the bytes of the ids."""
     for start in range(0, len(keys), 512):
         chunk = list(keys[start : start + 512])
-        size = 1 << (len(chunk) - 1).bit_length()
+        size = 1 << (len(chunk) - 1).bit_length() if len(chunk) <= 32 else -(-len(chunk) // 32) * 32
         chunk += chunk[-1:] * (size - len(chunk))
         yield from db.execute(statement.replace("@ids", ",".join("?" * size)), chunk)
