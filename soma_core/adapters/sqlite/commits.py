@@ -10,6 +10,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+PAGES_A_COMMIT = 12
+ROWS_A_PAGE = 4
+
 
 class _Job(Generic[T]):
     """A caller's work, and what came of it; `turn` is released when it is done, or when the caller shall lead."""
@@ -38,6 +41,7 @@ class GroupCommit:
         self._queue_lock = threading.Lock()
         self._queue: list[_Job[Any]] = []
         self._led = False
+        self._commits = 0
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         job = _Job(work)
@@ -56,6 +60,11 @@ class GroupCommit:
         """Run `work` between transactions."""
         with self._using:
             return work(self._db)
+
+    @property
+    def pages(self) -> int:
+        """About how many pages were written to the log: some for each commit, and a little for each row."""
+        return self._commits * PAGES_A_COMMIT + self._db.total_changes // ROWS_A_PAGE
 
     def close(self) -> None:
         with self._using:
@@ -79,6 +88,7 @@ class GroupCommit:
             for job in jobs:
                 self._attempt(job)
             self._db.execute("COMMIT")
+            self._commits += 1
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._db.rollback()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+from soma_core.adapters.sqlite.checkpoints import SAFETY_PAGES, Checkpoints
 from soma_core.adapters.sqlite.commits import GroupCommit
 from soma_core.adapters.sqlite.spare import SPARE_BYTES, free_bytes, give_back, set_aside
 from soma_core.domain.errors import SomaError, StoreCorrupt, Unavailable
@@ -46,6 +47,7 @@ class Database:
             if version < SCHEMA_VERSION:
                 _migrate(path, version)
             self._commits = GroupCommit(_connect(path))
+        self._checkpoints = Checkpoints(lambda: _connect(path))
         set_aside(path)
 
     @contextlib.contextmanager
@@ -78,7 +80,9 @@ class Database:
         if reserve:
             self._check_disk()
         with translated(self._path):
-            return self._commits.run(work)
+            outcome = self._commits.run(work)
+        self._checkpoints.look(self._commits.pages)
+        return outcome
 
     def _check_disk(self) -> None:
         if free_bytes(self._path) < self._reserve:
@@ -96,7 +100,7 @@ class Database:
         """
         if up_to_bytes is not None and self._path.stat().st_size > up_to_bytes:
             return False
-        with translated(self._path):
+        with translated(self._path), self._checkpoints.held:
             return self._commits.outside(_rewrite)
 
     def problems(self) -> list[str]:
@@ -115,6 +119,7 @@ class Database:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        self._checkpoints.close()
         self._commits.close()
         set_aside(self._path)
 
@@ -137,6 +142,7 @@ def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = ON")
+        db.execute(f"PRAGMA wal_autocheckpoint = {SAFETY_PAGES}")
     return db
 
 
