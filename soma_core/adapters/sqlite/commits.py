@@ -41,7 +41,8 @@ class GroupCommit:
         self._queue_lock = threading.Lock()
         self._queue: list[_Job[Any]] = []
         self._led = False
-        self._commits = 0
+        self.pages = 0
+        """About how many pages were written to the log so far."""
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         job = _Job(work)
@@ -61,11 +62,6 @@ class GroupCommit:
         with self._using:
             return work(self._db)
 
-    @property
-    def pages(self) -> int:
-        """About how many pages were written to the log: some for each commit, and a little for each row."""
-        return self._commits * PAGES_A_COMMIT + self._db.total_changes // ROWS_A_PAGE
-
     def close(self) -> None:
         with self._using:
             self._db.close()
@@ -84,11 +80,12 @@ class GroupCommit:
 
     def _commit(self, jobs: list[_Job[Any]]) -> None:
         try:
+            changes = self._db.total_changes
             self._db.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 self._attempt(job)
             self._db.execute("COMMIT")
-            self._commits += 1
+            self.pages += PAGES_A_COMMIT + (self._db.total_changes - changes) // ROWS_A_PAGE
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._db.rollback()
