@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +17,7 @@ from soma_core.services.indexing import Indexing
 from soma_core.services.recall import Recalling
 from soma_core.services.requests import request_of
 
+CROWD_SECONDS = 0.05
 SIMILAR_LIMIT = 3
 SIMILAR_COSINE = 0.85
 """Texts of the default model below this cosine merely share a subject."""
@@ -28,6 +31,7 @@ class Storing:
         self._indexing = indexing
         self._recalling = recalling
         self._callers = 0
+        self._crowded = -math.inf
         self._counting = threading.Lock()
 
     def store(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
@@ -46,7 +50,7 @@ class Storing:
             outcomes = self._records.store(
                 [Submission(scope.namespace, new, request_of(scope, "store", new)) for scope, new in calls]
             )
-            alone = self._callers == 1
+            alone = self._quiet()
         first = calls[0][0].namespace
         indexed: Indexed = "lexical" if alone and self._indexing.words_now(first) else "none"
         for namespace in {scope.namespace for scope, _ in calls}:
@@ -66,11 +70,16 @@ class Storing:
         receipt = self.store(scope, [memory])[0]
         return replace(receipt, similar=[near for near in similar if near.id != receipt.id])
 
+    def _quiet(self) -> bool:
+        """Whether callers come one at a time: the words of a crowd are brought in many at once, which is cheaper."""
+        return time.monotonic() - self._crowded > CROWD_SECONDS
+
     @contextmanager
     def _at_work(self, callers: int) -> Iterator[None]:
-        """Count the callers at work: in a crowd the indexer brings the words of many in at once, which is cheaper."""
         with self._counting:
             self._callers += callers
+            if self._callers > 1:
+                self._crowded = time.monotonic()
         try:
             yield
         finally:

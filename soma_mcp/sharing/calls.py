@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from soma_core.domain.errors import SomaError, Unavailable
+from soma_core.domain.memory import NewMemory, Scope
+from soma_core.domain.receipts import StoreReceipt
 from soma_core.engine import Soma
 from soma_mcp.sharing.wire import ConnectionLost, error_body, method
 
@@ -29,17 +31,23 @@ def carry_out(soma: Soma, body: bytes, send: Callable[[bytes, bytes], None]) -> 
         raise
     except SomaError as error:
         return b"E", error_body(error)
-    except Exception:
-        log.exception("the call %r failed", name.decode(errors="replace"))
-        return b"E", error_body(Unavailable("the call failed in the process that owns the memory; its log says why"))
+    except Exception as error:
+        return b"E", error_body(_failed(name.decode(errors="replace"), error))
 
 
-def carry_out_stores(soma: Soma, bodies: Sequence[bytes]) -> list[Answer]:
-    """Carry out calls of `store` in one commit."""
-    called = method("store")
-    named = [called.arguments.validate_json(body.partition(b"\0")[2]) for body in bodies]
-    outcomes = soma.store_each([(each["scope"], each["memory"]) for each in named])
-    return [
-        (b"E", error_body(outcome)) if isinstance(outcome, SomaError) else (b"R", called.result.dump_json(outcome))
-        for outcome in outcomes
-    ]
+def read_store(body: bytes) -> tuple[Scope, NewMemory]:
+    """What a call of `store` wants. Raises `ValueError` when it cannot be read."""
+    named = method("store").arguments.validate_json(body.partition(b"\0")[2])
+    return named["scope"], named["memory"]
+
+
+def store_answer(outcome: StoreReceipt | Exception) -> Answer:
+    """The answer to a call of `store`."""
+    if isinstance(outcome, Exception):
+        return b"E", error_body(outcome if isinstance(outcome, SomaError) else _failed("store", outcome))
+    return b"R", method("store").result.dump_json(outcome)
+
+
+def _failed(name: str, error: Exception) -> Unavailable:
+    log.error("the call %r failed", name, exc_info=error)
+    return Unavailable("the call failed in the process that owns the memory; its log says why")

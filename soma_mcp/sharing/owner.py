@@ -42,11 +42,12 @@ class Listener:
         self._closing = False
         self._stores: StoreLoop | None = None
 
-    def serve(self, soma: Soma, hello: dict[str, Any]) -> None:
+    def serve(self, soma: Soma, hello: dict[str, Any]) -> StoreLoop:
         """Answer calls until `close`: each connection in a thread of its own, those that store in one together."""
         greeting = json.dumps(hello | {"protocol": PROTOCOL, "pid": os.getpid()}).encode()
-        self._stores = StoreLoop(soma)
-        threading.Thread(target=self._accept, args=(soma, greeting), name="sharing", daemon=True).start()
+        self._stores = stores = StoreLoop(soma)
+        threading.Thread(target=self._accept, args=(soma, stores, greeting), name="sharing", daemon=True).start()
+        return stores
 
     def close(self) -> None:
         """Take no new calls, let those at work finish for half a second, hang up."""
@@ -66,7 +67,7 @@ class Listener:
             self._stores.close(max(0.0, deadline - time.monotonic()))
         self._address.unlink(missing_ok=True)
 
-    def _accept(self, soma: Soma, greeting: bytes) -> None:
+    def _accept(self, soma: Soma, stores: StoreLoop, greeting: bytes) -> None:
         while True:
             try:
                 connection, _ = self._socket.accept()
@@ -78,10 +79,12 @@ class Listener:
                     channel.close()
                     return
                 self._channels[channel] = at_work
-            answer = threading.Thread(target=self._answer, args=(soma, channel, at_work, greeting), daemon=True)
+            answer = threading.Thread(target=self._answer, args=(soma, stores, channel, at_work, greeting), daemon=True)
             answer.start()
 
-    def _answer(self, soma: Soma, channel: Channel, at_work: threading.Lock, greeting: bytes) -> None:
+    def _answer(
+        self, soma: Soma, stores: StoreLoop, channel: Channel, at_work: threading.Lock, greeting: bytes
+    ) -> None:
         try:
             channel.send(b"H", greeting)
             while True:
@@ -89,8 +92,8 @@ class Listener:
                 with at_work:
                     if self._closing or kind not in (b"C", b"S"):
                         return
-                    if kind == b"S" and self._stores:
-                        self._stores.adopt(channel.release(), body)
+                    if kind == b"S":
+                        stores.adopt(channel.release(), body)
                         return
                     channel.send(*carry_out(soma, body, channel.send))
         except ConnectionLost:

@@ -26,7 +26,6 @@ from soma_core.engine import Progress, Soma, Status
 from soma_core.services.inspect import Drift
 from soma_core.settings import Settings
 from soma_mcp.sharing.follower import Follower
-from soma_mcp.sharing.gathering import Gathering
 from soma_mcp.sharing.owner import Listener
 from soma_mcp.sharing.wire import ConnectionLost
 from workers.runner import Workers
@@ -53,10 +52,9 @@ class _Owned:
                 self._listener.close()
             lock.release()
             raise
-        self.stores = Gathering(self.soma)
         self._workers = Workers(self.soma).start() if stay else None
         hello = {"version": soma_version(), "model": self.soma.embedder.model_id, "language": settings.language}
-        self._listener.serve(self.soma, hello)
+        self.stores = self._listener.serve(self.soma, hello)
 
     def close(self) -> None:
         self._listener.close()
