@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from soma_core.domain.errors import Unavailable
@@ -79,9 +80,8 @@ class Evaluating:
         done = 0
         for number, conversation in enumerate(found.conversations):
             scope = Scope(f"evaluation-{number}", "eval")
-            refs = self._store(scope, conversation, evaluated)
+            refs = self._store(scope, conversation, evaluated, partial(_add, progress, done, total))
             done += len(refs)
-            progress(done, total)
             for place, question in enumerate(conversation.questions):
                 evaluated.outcomes.append(self._ask(scope, conversation.id, place, question, refs))
                 for step in steps:
@@ -90,7 +90,9 @@ class Evaluating:
                 progress(done, total)
         return evaluated
 
-    def _store(self, scope: Scope, conversation: Conversation, evaluated: Evaluated) -> dict[str, str]:
+    def _store(
+        self, scope: Scope, conversation: Conversation, evaluated: Evaluated, progress: Progress
+    ) -> dict[str, str]:
         """Store all of a conversation and bring it into the index; the refs by memory id."""
         began = time.perf_counter()
         ids: list[str] = []
@@ -98,7 +100,7 @@ class Evaluating:
             receipts = self._engine.store_many(scope, conversation.memories[start : start + BATCH])
             ids += [str(receipt.id) for receipt in receipts]
         stored = time.perf_counter()
-        self._engine.index(scope)
+        self._engine.index(scope, progress)
         evaluated.stored_seconds += stored - began
         evaluated.indexed_seconds += time.perf_counter() - stored
         found = self._engine.status(scope)
@@ -138,6 +140,11 @@ class Evaluating:
         query = RecallQuery(question.query, limit=DEEPEST, max_tokens=UNBOUNDED, without=without)
         found = self._engine.recall(scope, query)
         return _refs(found, refs), found.degraded
+
+
+def _add(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    """Tell the progress of a part as progress of the whole."""
+    progress(before + done, total)
 
 
 def _refs(found: Recall, refs: dict[str, str]) -> tuple[str, ...]:

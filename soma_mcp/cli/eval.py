@@ -52,7 +52,7 @@ def eval(
     Every conversation of the set is stored through the real engine, into a folder that is thrown away; of the data
     folder only the settings (soma.toml) are used. docs/evaluation.md has the format of sets and marks.
     """
-    if (set_file is not None) + (compare is not None) + (from_namespace is not None) != 1:
+    if (set_file, compare, from_namespace).count(None) != 2:
         raise click.UsageError("Give one of SET.json, --compare or --from-namespace.")
     if (from_namespace is None) != (marks is None):
         raise click.UsageError("--from-namespace and --marks belong together.")
@@ -67,13 +67,20 @@ def eval(
         text = comparison_table(report)
     else:
         report = _collect(terminal, from_namespace or "", marks or "")
-        text = json.dumps(report, ensure_ascii=False)
-        if target is not None:
-            found = report["conversations"][0]
-            text = f"{len(found['memories'])} memories and {len(found['questions'])} questions written to {target}"
+        text = _made(report, output)
     if target is not None:
         target.write_text(json.dumps(report, ensure_ascii=False) + "\n", encoding="utf-8")
     terminal.show(report, text)
+
+
+def _made(found: dict[str, Any], output: str | None) -> str:
+    """The set itself, or where it went."""
+    if output is None:
+        return json.dumps(found, ensure_ascii=False)
+    (conversation,) = found["conversations"]
+    return (
+        f"{len(conversation['memories'])} memories and {len(conversation['questions'])} questions written to {output}"
+    )
 
 
 def _writable(name: str) -> Path:

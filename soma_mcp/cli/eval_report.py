@@ -23,7 +23,8 @@ from soma_core.settings import VARIABLES, Settings
 
 FORMAT = "soma-eval 1"
 HEADLINES = ("recall@10", "ndcg@10")
-PRIVATE = {"SOMA_HOME", "SOMA_URL", "SOMA_API_TOKEN", "SOMA_API_TOKEN_FILE"}
+SHAPING = ("SOMA_EMBEDDING_MODEL", "SOMA_LANGUAGE")
+"""The settings that change what is found."""
 LIBRARIES = ("numpy", "onnxruntime", "qdrant-edge-py", "tokenizers")
 FOREVER = 1e9
 """More seconds than any question takes."""
@@ -56,7 +57,7 @@ def describe_run(
         "set": described | size,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "model": model,
-        "settings": _settings(settings),
+        "settings": {name: getattr(settings, VARIABLES[name].field) for name in SHAPING},
         "versions": {"soma": soma_version(), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cpus": os.cpu_count()},
@@ -71,13 +72,6 @@ def describe_run(
         },
         "questions": [_outcome(outcome) for outcome in outcomes],
     }  # fmt: skip
-
-
-def _settings(settings: Settings) -> dict[str, Any]:
-    """The language, and whatever is not as it is by default; no secrets and no addresses."""
-    defaults = {name: v.parse(name, v.default) if v.default is not None else None for name, v in VARIABLES.items()}
-    given = {name: getattr(settings, v.field) for name, v in VARIABLES.items() if name not in PRIVATE}
-    return {name: value for name, value in given.items() if name == "SOMA_LANGUAGE" or value != defaults[name]}
 
 
 def _notes(found: RecallSet, evaluated: Evaluated) -> list[str]:

@@ -50,12 +50,14 @@ def _figure_rows(report: Mapping[str, Any]) -> Iterator[str]:
     groups = {"all questions": figures["pooled"]}
     if figures["without_left_out"]:
         groups["without " + ", ".join(report["left_out"])] = figures["without_left_out"]
-    groups["mean of categories"] = figures["mean_of_categories"]
+    several = len(figures["categories"]) > 1
+    if several:
+        groups["mean of categories"] = figures["mean_of_categories"]
     for label, group in groups.items():
         yield _row(label, str(group["n"]), *(_percent(group[name]["value"]) for name in SCORES))
         halves = [(group[name]["high"] - group[name]["low"]) / 2 for name in SCORES]
         yield _row("  95 % interval", "", *(f"±{_percent(half)}" for half in halves))
-    for label, group in figures["categories"].items():
+    for label, group in figures["categories"].items() if several else ():
         yield _row(label, str(group["n"]), *(_percent(group[name]["value"]) for name in SCORES))
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from soma_core.domain.errors import InvalidInput
+from soma_core.domain.lines import parse_line
 from soma_core.domain.marks import parse_mark
 from soma_core.domain.recall_set import NO_CATEGORY, parse_set
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 DATA = Path(__file__).parents[3] / "shared" / "data" / "recall"
 MEMORIES = [
     {"ref": "a", "text": "Owls sleep by day.", "speaker": "Ida", "thread": "zoo", "position": 1,
@@ -130,6 +132,19 @@ def test_a_wrong_mark_is_refused_naming_the_field(line: str, field: str) -> None
     with pytest.raises(InvalidInput) as refused:
         parse_mark(line)
     assert refused.value.fields == (field,)
+
+
+def test_the_example_set_is_the_diary_with_its_questions() -> None:
+    (conversation,) = parse_set(json.loads((EXAMPLES / "diary-set.json").read_text())).conversations
+    diary = [parse_line(line) for line in (EXAMPLES / "diary.jsonl").read_bytes().splitlines()]
+    assert dict(zip(conversation.refs, conversation.memories, strict=True)) == {
+        str(line): memory for line, memory in enumerate(diary, 1)
+    }
+    asked = json.loads((EXAMPLES / "questions.json").read_text())
+    for question, listed in zip(conversation.questions, asked, strict=True):
+        assert question.query == listed["question"]
+        (right,) = question.relevant
+        assert listed["expect"] in diary[int(right) - 1].text
 
 
 @pytest.mark.parametrize(
