@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from soma_core.domain.evaluation import DEFAULT_ANSWER, SCORES
@@ -78,19 +78,24 @@ def _answer_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ablation_rows(report: Mapping[str, Any]) -> Iterator[str]:
+    categories = report["figures"]["categories"]
     whole = report["figures"]["without_left_out"] or report["figures"]["pooled"]
-    left_out = report["left_out"]
-    heads = ("R@10", "change", "p", "nDCG@10", "change", "p", *(f"R@10 {category}"[:16] for category in left_out))
-    yield _row("without the step", *heads, columns=10)
-    others = [_percent(report["figures"]["categories"][c]["recall@10"]["value"]) for c in left_out]
+    heads = [f"  R@10 {category[:20]}" for category in report["left_out"]]
+
+    def others(values: Iterable[float]) -> str:
+        return "".join(f"{_percent(value):>{len(head)}}" for head, value in zip(heads, values, strict=True))
+
+    titles = ("R@10", "change", "p", "nDCG@10", "change", "p")
+    yield _row("without the step", *titles, columns=10) + "".join(heads)
     now = [_percent(whole[name]["value"]) for name in ("recall@10", "ndcg@10")]
-    yield _row("(all steps)", now[0], "", "", now[1], "", "", *others, columns=10)
+    left_out = others(categories[category]["recall@10"]["value"] for category in report["left_out"])
+    yield _row("(all steps)", now[0], "", "", now[1], "", "", columns=10) + left_out
     for step, found in report["ablation"].items():
         cells: list[str] = []
         for name, paired in found["changes"].items():
             cells += [_percent(found["figures"][name]), f"{100 * paired['change']:+.1f}", f"{paired['p']:.4f}"]
-        others = [_percent(found["categories"][c]["recall@10"]) for c in left_out]
-        yield _row(step, *cells, *others, columns=10)
+        left_out = others(found["categories"][category]["recall@10"] for category in report["left_out"])
+        yield _row(step, *cells, columns=10) + left_out
 
 
 def comparison_table(report: Mapping[str, Any]) -> str:
