@@ -68,9 +68,13 @@ def eval(
     else:
         report = _collect(terminal, from_namespace or "", marks or "")
         text = _made(report, output)
-    if target is not None:
-        target.write_text(json.dumps(report, ensure_ascii=False) + "\n", encoding="utf-8")
-    terminal.show(report, text)
+    try:
+        if target is not None:
+            target.write_text(json.dumps(report, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise invalid("output", f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        terminal.show(report, text)
 
 
 def _made(found: dict[str, Any], output: str | None) -> str:

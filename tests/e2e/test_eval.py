@@ -275,6 +275,13 @@ def test_a_wrong_option_is_refused_before_anything_is_stored(
     assert shell.refusal_here("eval", set_file, *options)["fields"] == [field]
 
 
+def test_a_result_that_cannot_be_written_is_shown_all_the_same(shell: Shell, result: Any) -> None:
+    _, _, output = result
+    full = shell.run("eval", "--compare", str(output), str(output), "--output", "/dev/full", status=1)
+    assert b"MRR@10" in full.stdout
+    assert full.stderr.startswith(b"soma: invalid_input: output: /dev/full cannot be written")
+
+
 @pytest.mark.parametrize(
     "options",
     [
