@@ -16,6 +16,9 @@ from soma_core.adapters.sqlite.spare import free_bytes
 from soma_core.domain.errors import ModelMismatch
 from soma_core.engine import Soma
 from soma_core.ports.clock import Clock, system_clock
+from soma_core.ports.embedder import Embedder
+from soma_core.ports.index import VectorIndex
+from soma_core.services.timing import Stopwatch
 from soma_core.settings import Settings, load_settings
 
 
@@ -43,12 +46,14 @@ def create_memory_system(
     lock: FolderLock | None = None,
     accept_model: bool = False,
     clock: Clock = system_clock,
+    stopwatch: Stopwatch | None = None,
     **arguments: str | Path | None,
 ) -> Soma:
     """Open the memory of a data folder in this process; close it when done.
 
     `arguments` are fields of `Settings` and go before the environment. With `accept_model` an index that was built
-    with another model is no reason to refuse; only `reindex` makes sense then.
+    with another model is no reason to refuse; only `reindex` makes sense then. A `stopwatch` is told how long questions
+    take to embed (`embed_query`) and to look up (`search`).
     Raises `FolderInUse`, `StoreCorrupt`, `ModelMissing`, `ModelMismatch`, `InvalidInput`.
     """
     settings = settings or load_settings(None, **arguments)
@@ -61,7 +66,7 @@ def create_memory_system(
         stack.callback(records.close)
         if not accept_model:
             _check_model(records, files.model_id)
-        index = EdgeIndex(
+        index: VectorIndex = EdgeIndex(
             index_path(settings.home),
             store_id=records.store_id,
             model_id=files.model_id,
@@ -69,11 +74,15 @@ def create_memory_system(
             language=settings.language,
         )
         stack.callback(index.close)
+        embedder: Embedder = BatchingEmbedder(OnnxEmbedder(files))
+        if stopwatch:
+            index = stopwatch.watch(index, ["search"])
+            embedder = stopwatch.watch(embedder, ["embed_query"])
         soma = Soma(
             records,
             records.log(),
             index,
-            BatchingEmbedder(OnnxEmbedder(files)),
+            embedder,
             tokens=records.tokens(),
             version=soma_version(),
             clock=clock,

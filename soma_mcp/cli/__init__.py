@@ -21,6 +21,7 @@ _COMMANDS = {
     "doctor": "doctor",
     "token": "token",
     "demo": "demo",
+    "eval": "eval",
     "mcp": "serve",
     "serve": "http",
 }
