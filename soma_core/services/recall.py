@@ -10,11 +10,12 @@ from uuid import UUID
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
-from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery, contains
-from soma_core.domain.scoring import SCALE, best_by_memory, boosted, fuse, pack, ranked, spread
+from soma_core.domain.query import QUERY_WORDS, Filter, Parts, Recall, RecallQuery, contains
+from soma_core.domain.scoring import SCALE, best_by_memory, boosted, fuse, ranked, spread
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
+from soma_core.services.answering import Answering, Ranked
 from soma_core.services.indexing import Indexing
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ CANDIDATES = 100
 """Distinct memories wanted from each arm."""
 REFILLS = 3
 WIDER = 8
+NOTHING = Matches((), ())
 MOST_CANDIDATES = CANDIDATES * WIDER * WIDER
 """What is looked through for the fields of a payload, which the index does not know."""
 
@@ -33,6 +35,8 @@ class _Gathered:
 
     dense: Mapping[int, float] = field(default_factory=dict)
     lexical: Mapping[int, float] = field(default_factory=dict)
+    matches: Matches = NOTHING
+    """What the arms gave, with the passages and each arm's own scores."""
     moved: Sequence[UUID] = ()
     """Live memories of which an older version was found: their present one came after the search."""
 
@@ -45,6 +49,7 @@ class Recalling:
         self._index = index
         self._embedder = embedder
         self._indexing = indexing
+        self._answering = Answering(records, index, embedder.model_id)
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""
@@ -54,23 +59,23 @@ class Recalling:
         wanted = CANDIDATES
         while True:
             degraded = list(said)
-            parts, all_seen = self._scored(namespace, query, IndexQuery(words, vector, wanted, query.filter), degraded)
+            search = IndexQuery(words, vector, wanted, query.filter)
+            parts, gathered = self._scored(namespace, query, search, degraded)
+            all_seen = max(len(gathered.dense), len(gathered.lexical)) < wanted
             if not query.payload or len(parts) >= query.limit or all_seen:
                 break
             if wanted >= MOST_CANDIDATES:
                 degraded.append(f"filters: the payloads of only {wanted} candidates of each arm were looked at")
                 break
             wanted *= WIDER
-        hits = self._read(namespace, ranked(parts, query.limit), parts)
-        packed, tokens = pack(hits, query.max_tokens)
-        if query.order == "time":
-            packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
-        return Recall(packed, degraded, len(hits) - len(packed), tokens)
+        best, cosine = ranked(parts, len(parts)), max(gathered.dense.values(), default=None)
+        found = Ranked(words, best, parts, gathered.matches, cosine, degraded)
+        return self._answering.answer(namespace, query, found)
 
     def _scored(
         self, namespace: str, query: RecallQuery, search: IndexQuery, degraded: list[str]
-    ) -> tuple[dict[int, Parts], bool]:
-        """The candidates with their scores, and whether both arms have no more than these."""
+    ) -> tuple[dict[int, Parts], _Gathered]:
+        """The candidates with their scores, and what the arms gave."""
         waiting = self._indexing.pending(namespace)
         gathered = self._gather(namespace, search, degraded)
         if self._indexing.epoch(namespace) != waiting.epoch:
@@ -85,7 +90,7 @@ class Recalling:
         parts = fuse(spread(gathered.dense), lexical)
         if query.looks_at_texts:
             parts = self._looked_at(namespace, query, parts)
-        return parts, max(len(gathered.dense), len(gathered.lexical)) < search.limit
+        return parts, gathered
 
     def nearest(
         self, namespace: str, text: str, speaker: str | None, limit: int
@@ -142,7 +147,7 @@ class Recalling:
             return dict(list(best_by_memory(current).items())[:most])
 
         moved = {memory for memory, version, _, _ in found if live.get(memory, 0) > version}
-        return _Gathered(arm(matches.dense), arm(matches.lexical), [UUID(int=key) for key in moved])
+        return _Gathered(arm(matches.dense), arm(matches.lexical), matches, [UUID(int=key) for key in moved])
 
     def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[int, float]:
         """Score what waits for the index by how much of the question's words it holds, on the scale of an arm."""
@@ -159,11 +164,6 @@ class Recalling:
         if (terms := query.terms) is None:
             return {key: parts[key] for key in kept}
         return {key: boosted(parts[key], terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
-
-    def _read(self, namespace: str, best: Sequence[int], parts: Mapping[int, Parts]) -> list[Hit]:
-        ids = [UUID(int=key) for key in best]
-        memories = self._records.read(namespace, ids)
-        return [Hit(memories[key], parts[key.int]) for key in ids if key in memories]
 
 
 def _first_words(text: str, degraded: list[str]) -> str:

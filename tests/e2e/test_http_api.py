@@ -204,7 +204,7 @@ SHELF: list[dict[str, Any]] = [
 
 def test_a_match_is_the_payload_with_id_score_and_coord_and_the_memory(shelf: Caller) -> None:
     answer = shelf.post("/recall", {"query": "Does Ana like tabs or spaces?", "top_k": 3})
-    assert set(answer) == {"matches", "degraded", "omitted", "tokens"}
+    assert set(answer) == {"matches", "degraded", "omitted", "tokens", "relevance", "seen", "cursor"}
     assert answer["degraded"] == []
     assert len(answer["matches"]) == 3
     best = answer["matches"][0]
