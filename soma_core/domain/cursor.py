@@ -27,7 +27,7 @@ class Seen(NamedTuple):
 
     def has(self, memory_id: UUID, version: int) -> bool:
         """Whether the caller has this version of this memory."""
-        return _mark(memory_id, version) in self.marks
+        return bool(self.marks) and _mark(memory_id, version) in self.marks
 
     def adding(self, shown: Iterable[tuple[UUID, int]]) -> Seen:
         """These, and what is shown now, as far as they are not too many."""

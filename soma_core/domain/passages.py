@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June",
@@ -14,6 +13,9 @@ MONTHS = (
 PASSAGE_WORDS = 180
 PASSAGE_CHARS = 1_800
 """A bound for texts without spaces, so that no passage outgrows the embedder's window by much."""
+Piece = tuple[int, int, int]
+"""Where a part of a text begins and ends, and its words."""
+_SENTENCE_END = re.compile(r"[.!?\n](?:(?<=\n)\n*|[\"')\]]*\s+)")
 OVERLAP_WORDS = 36
 OVERLAP_CHARS = 360
 """What a passage repeats of the one before, at most."""
@@ -32,39 +34,29 @@ def passage_spans(text: str) -> list[tuple[int, int]]:
     if len(text) <= PASSAGE_CHARS and len(text.split()) <= PASSAGE_WORDS:
         return _trimmed(text, [(0, len(text))])
     spans: list[tuple[int, int]] = []
-    current: list[_Piece] = []
+    current: list[Piece] = []
     held = 0
     for piece in _pieces(text):
-        if current and not _fits(piece, current[0].start, held):
-            spans.append((current[0].start, current[-1].end))
+        _, end, words = piece
+        if current and (held + words > PASSAGE_WORDS or end - current[0][0] > PASSAGE_CHARS):
+            spans.append((current[0][0], current[-1][1]))
             current = _overlap(current)
-            held = sum(each.words for each in current)
-            if current and not _fits(piece, current[0].start, held):
+            held = sum(words for _, _, words in current)
+            if current and (held + words > PASSAGE_WORDS or end - current[0][0] > PASSAGE_CHARS):
                 current, held = [], 0
         current.append(piece)
-        held += piece.words
+        held += words
     if current:
-        spans.append((current[0].start, current[-1].end))
+        spans.append((current[0][0], current[-1][1]))
     return _trimmed(text, spans)
 
 
-class _Piece(NamedTuple):
-    start: int
-    end: int
-    words: int
-
-
-def _fits(piece: _Piece, start: int, held: int) -> bool:
-    """Whether a piece goes into the passage that begins at `start` and holds so many words."""
-    return held + piece.words <= PASSAGE_WORDS and piece.end - start <= PASSAGE_CHARS
-
-
-def _overlap(pieces: list[_Piece]) -> list[_Piece]:
+def _overlap(pieces: list[Piece]) -> list[Piece]:
     """The last whole pieces of a passage, as far as they are few words; never all of it."""
     words, first = 0, len(pieces)
     while first > 1:
-        words += pieces[first - 1].words
-        if words > OVERLAP_WORDS or pieces[-1].end - pieces[first - 1].start > OVERLAP_CHARS:
+        words += pieces[first - 1][2]
+        if words > OVERLAP_WORDS or pieces[-1][1] - pieces[first - 1][0] > OVERLAP_CHARS:
             break
         first -= 1
     return pieces[first:]
@@ -81,27 +73,25 @@ def _trimmed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def _pieces(text: str) -> Iterator[_Piece]:
+def _pieces(text: str) -> Iterator[Piece]:
     """Sentences with the white space that follows them; longer ones cut at words, then at characters."""
     for start, end in sentence_spans(text):
         sentence = text[start:end]
         words = len(sentence.split())
-        if len(sentence) <= PASSAGE_CHARS and words <= PASSAGE_WORDS:
-            yield _Piece(start, end, words)
+        if words <= PASSAGE_WORDS and end - start <= PASSAGE_CHARS:
+            yield start, end, words
             continue
         for word in re.finditer(r"\S+\s*", sentence):
             for at in range(word.start(), word.end(), PASSAGE_CHARS):
-                yield _Piece(start + at, start + min(at + PASSAGE_CHARS, word.end()), 1)
+                yield start + at, start + min(at + PASSAGE_CHARS, word.end()), 1
 
 
-def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
+def sentence_spans(text: str) -> list[tuple[int, int]]:
     """The text in order, cut after the white space that follows the end of a sentence or line."""
-    start = 0
-    for end in re.finditer(r"[.!?][\"')\]]*\s+|\n+", text):
-        yield start, end.end()
-        start = end.end()
-    if start < len(text):
-        yield start, len(text)
+    ends = [end.end() for end in _SENTENCE_END.finditer(text)]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
+    return list(zip([0, *ends], ends, strict=False))
 
 
 def spoken(passage: str, speaker: str | None) -> str:

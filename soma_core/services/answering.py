@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
@@ -32,6 +32,8 @@ class Ranked:
     cosine: float | None
     """The best of the live ones'."""
     degraded: Sequence[str]
+    passages: dict[UUID, tuple[int, int]] = field(default_factory=dict)
+    """Where the passages are that matched, as far as they were looked up."""
 
 
 class Answering:
@@ -74,12 +76,14 @@ class Answering:
 
     def _passage(self, ranked: Ranked, memory: Memory) -> tuple[int, int]:
         """Where the passage begins and ends that the question found, or that holds most of its words."""
-        spans = passage_spans(memory.text)
-        number = matched_passage(ranked.matches, memory)
-        if number is None or number >= len(spans):
-            shares = self._index.overlap(ranked.words, [memory.text[start:end] for start, end in spans])
-            number = max(range(len(spans)), key=lambda n: (shares[n], -n))
-        return spans[number]
+        if memory.id not in ranked.passages:
+            spans = passage_spans(memory.text)
+            number = matched_passage(ranked.matches, memory) if len(spans) > 1 else 0
+            if number is None or number >= len(spans):
+                shares = self._index.overlap(ranked.words, [memory.text[start:end] for start, end in spans])
+                number = max(range(len(spans)), key=lambda n: (shares[n], -n))
+            ranked.passages[memory.id] = spans[number]
+        return ranked.passages[memory.id]
 
 
 def matched_passage(matches: Matches, memory: Memory) -> int | None:
