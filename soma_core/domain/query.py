@@ -107,6 +107,8 @@ class RecallQuery:
     """Whether memories that say the same are shown as one."""
     since_cursor: str | None = None
     """The cursor of an earlier answer: what was shown by then is left out."""
+    without: frozenset[str] = frozenset()
+    """The names of ranking steps that are left out (see `scoring.STEPS`)."""
 
     @classmethod
     def parse(
@@ -155,6 +157,9 @@ class Parts:
     lexical: float
     total: float
     boosts: float = 0.0
+    structure: float = 0.0
+    importance: float = 0.0
+    recency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

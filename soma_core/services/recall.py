@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from soma_core.domain.candidates import Features, features_of, microseconds
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
 from soma_core.domain.query import QUERY_WORDS, Filter, Parts, Recall, RecallQuery, contains
-from soma_core.domain.scoring import SCALE, best_by_memory, boosted, fuse, ranked, spread
+from soma_core.domain.scoring import SCALE, best_by_memory, boosted, ranked, scored, spread
+from soma_core.ports.clock import Clock
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
@@ -35,6 +37,7 @@ class _Gathered:
 
     dense: Mapping[int, float] = field(default_factory=dict)
     lexical: Mapping[int, float] = field(default_factory=dict)
+    features: Mapping[int, Features] = field(default_factory=dict)
     matches: Matches = NOTHING
     """What the arms gave, with the passages and each arm's own scores."""
     moved: Sequence[UUID] = ()
@@ -44,11 +47,14 @@ class _Gathered:
 class Recalling:
     """Searches both arms, adds what the index does not have yet, and lets the records decide."""
 
-    def __init__(self, records: RecordStore, index: VectorIndex, embedder: Embedder, indexing: Indexing) -> None:
+    def __init__(
+        self, records: RecordStore, index: VectorIndex, embedder: Embedder, indexing: Indexing, clock: Clock
+    ) -> None:
         self._records = records
         self._index = index
         self._embedder = embedder
         self._indexing = indexing
+        self._clock = clock
         self._answering = Answering(records, index, embedder.model_id)
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
@@ -68,26 +74,29 @@ class Recalling:
                 degraded.append(f"filters: the payloads of only {wanted} candidates of each arm were looked at")
                 break
             wanted *= WIDER
-        best, cosine = ranked(parts, len(parts)), max(gathered.dense.values(), default=None)
-        found = Ranked(words, best, parts, gathered.matches, cosine, degraded)
-        return self._answering.answer(namespace, query, found)
+        best = ranked(parts, gathered.features, len(parts))
+        cosine = max(gathered.dense.values(), default=None)
+        return self._answering.answer(namespace, query, Ranked(words, best, parts, gathered.matches, cosine, degraded))
 
     def _scored(
         self, namespace: str, query: RecallQuery, search: IndexQuery, degraded: list[str]
     ) -> tuple[dict[int, Parts], _Gathered]:
-        """The candidates with their scores, and what the arms gave."""
+        """The candidates with their scores, and what the arms gave, with the features of all."""
         waiting = self._indexing.pending(namespace)
         gathered = self._gather(namespace, search, degraded)
         if self._indexing.epoch(namespace) != waiting.epoch:
             waiting = self._indexing.pending(namespace)
         fresh = list(dict.fromkeys([*waiting.ids, *gathered.moved]))
         by_words = {} if search.vector is not None and not query.hybrid else spread(gathered.lexical)
-        lexical = {**by_words, **self._overlaps(namespace, search.words, fresh, query.filter)}
+        overlaps, new = self._overlaps(namespace, search.words, fresh, query.filter)
+        lexical = {**by_words, **overlaps}
+        gathered.features = {**gathered.features, **new}
         if waiting.unlisted:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
         if search.vector is not None and waiting.unembedded:
             degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
-        parts = fuse(spread(gathered.dense), lexical)
+        now = microseconds(self._clock())
+        parts = scored(search.words, now, spread(gathered.dense), lexical, gathered.features, query.without)
         if query.looks_at_texts:
             parts = self._looked_at(namespace, query, parts)
         return parts, gathered
@@ -140,22 +149,27 @@ class Recalling:
     def _confirmed(self, namespace: str, matches: Matches, most: int) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version."""
         found = (*matches.dense, *matches.lexical)
-        live = self._records.live_versions(namespace, {match.memory for match in found})
+        live = self._records.features(namespace, {match.memory for match in found})
 
         def arm(found: Sequence[Match]) -> dict[int, float]:
-            current = [(memory, score) for memory, version, _, score in found if live.get(memory) == version]
+            current = [
+                (memory, score) for memory, version, _, score in found if memory in live and live[memory][0] == version
+            ]
             return dict(list(best_by_memory(current).items())[:most])
 
-        moved = {memory for memory, version, _, _ in found if live.get(memory, 0) > version}
-        return _Gathered(arm(matches.dense), arm(matches.lexical), matches, [UUID(int=key) for key in moved])
+        moved = {memory for memory, version, _, _ in found if memory in live and live[memory][0] > version}
+        return _Gathered(arm(matches.dense), arm(matches.lexical), live, matches, [UUID(int=key) for key in moved])
 
-    def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[int, float]:
+    def _overlaps(
+        self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter
+    ) -> tuple[dict[int, float], dict[int, Features]]:
         """Score what waits for the index by how much of the question's words it holds, on the scale of an arm."""
         if not ids:
-            return {}
+            return {}, {}
         memories = [memory for memory in self._records.read(namespace, ids).values() if _fits(memory, wanted)]
         shares = self._index.overlap(words, [memory.text for memory in memories])
-        return {memory.id.int: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
+        found = {memory.id.int: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
+        return found, {memory.id.int: features_of(memory) for memory in memories if memory.id.int in found}
 
     def _looked_at(self, namespace: str, query: RecallQuery, parts: Mapping[int, Parts]) -> dict[int, Parts]:
         """The candidates whose payload fits, those that hold the terms lifted."""

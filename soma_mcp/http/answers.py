@@ -10,11 +10,11 @@ from typing_extensions import TypedDict
 
 from soma_core.domain.memory import Memory, numbers
 from soma_core.domain.query import Alike as Folded
-from soma_core.domain.query import Hit, Recall
+from soma_core.domain.query import Hit, Parts, Recall
 from soma_core.domain.receipts import StoreReceipt
 from soma_core.domain.relevance import Relevance
 from soma_core.engine import Status
-from soma_mcp.tools.answers import MemoryAnswer, describe, stamp
+from soma_mcp.tools.answers import MemoryAnswer, PartsAnswer, describe, parts_of, stamp
 from soma_mcp.tools.store import StoreAnswer, describe_stored
 
 
@@ -23,13 +23,6 @@ class MemoryBody(MemoryAnswer):
 
     created_at: str
     position: int | None
-
-
-class Parts(TypedDict):
-    dense: float
-    lexical: float
-    boosts: float
-    total: float
 
 
 class Alike(TypedDict):
@@ -43,7 +36,7 @@ class Alike(TypedDict):
 class Found(MemoryBody):
     """A memory with its score taken apart."""
 
-    parts: Parts
+    parts: PartsAnswer
     cut: bool
     alike: NotRequired[list[Alike]]
 
@@ -184,8 +177,8 @@ def memory_body(memory: Memory) -> MemoryBody:
 def match_of(memory: Memory, parts: Parts, cut: bool = False, alike: Sequence[Folded] = ()) -> dict[str, Any]:
     """The payload's fields, as callers have always got them, and the memory beside them."""
     named: dict[str, Any] = {"text": memory.text, **memory.payload}
-    named |= {"id": str(memory.id), "score": parts["total"], "coord": memory.coordinate}
-    shown: Found = {**memory_body(memory), "parts": parts, "cut": cut}
+    named |= {"id": str(memory.id), "score": parts.total, "coord": memory.coordinate}
+    shown: dict[str, Any] = {**memory_body(memory), "parts": parts_of(parts), "cut": cut}
     if alike:
         shown["alike"] = [
             {"id": str(each.id), "version": each.version, "occurred_at": stamp(each.occurred_at)} for each in alike
@@ -195,14 +188,12 @@ def match_of(memory: Memory, parts: Parts, cut: bool = False, alike: Sequence[Fo
 
 def match_hit(hit: Hit) -> dict[str, Any]:
     """A hit of a recall."""
-    parts = hit.parts
-    shown: Parts = {"dense": parts.dense, "lexical": parts.lexical, "boosts": parts.boosts, "total": parts.total}
-    return match_of(hit.memory, shown, hit.cut, hit.alike)
+    return match_of(hit.memory, hit.parts, hit.cut, hit.alike)
 
 
 def match_term(memory: Memory) -> dict[str, Any]:
     """A memory that holds a term: it does or does not."""
-    return match_of(memory, {"dense": 0.0, "lexical": 1.0, "boosts": 0.0, "total": 1.0})
+    return match_of(memory, Parts(dense=0.0, lexical=1.0, total=1.0))
 
 
 def scored(hit: Hit) -> Scored:

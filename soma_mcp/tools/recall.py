@@ -12,14 +12,8 @@ from typing_extensions import TypedDict
 from soma_core.domain.query import Filter, Hit, Recall, RecallQuery
 from soma_core.domain.rendering import rendered
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import BriefAnswer, answer, brief
+from soma_mcp.tools.answers import BriefAnswer, PartsAnswer, answer, brief, parts_of
 from soma_mcp.tools.toolbox import Toolbox, make_tool
-
-
-class PartsAnswer(TypedDict):
-    dense: float
-    lexical: float
-    total: float
 
 
 class HitAnswer(BriefAnswer):
@@ -64,10 +58,6 @@ def recall_tool(box: Toolbox) -> Tool:
     return make_tool(recall, read_only=True)
 
 
-def _parts(hit: Hit) -> PartsAnswer:
-    return {"dense": hit.parts.dense, "lexical": hit.parts.lexical, "total": hit.parts.total}
-
-
 def describe_recall(found: Recall) -> RecallAnswer:
     """An answer as structured content."""
     return {
@@ -83,4 +73,4 @@ def describe_recall(found: Recall) -> RecallAnswer:
 
 def _hit(hit: Hit) -> HitAnswer:
     alike = [str(each.id) for each in hit.alike]
-    return {**brief(hit.memory), "score": hit.score, "parts": _parts(hit), "cut": hit.cut, "alike": alike}
+    return {**brief(hit.memory), "score": hit.score, "parts": parts_of(hit.parts), "cut": hit.cut, "alike": alike}

@@ -17,6 +17,7 @@ from soma_core.domain.folding import choose, said
 from soma_core.domain.packing import answered
 from soma_core.domain.passages import passage_spans
 from soma_core.domain.query import Alike, Hit, Recall
+from soma_core.domain.relevance import Relevance
 from soma_core.domain.rendering import rendered
 from tests.support.clock import NOON
 from tests.support.memories import hit, memory
@@ -51,7 +52,7 @@ def part(found: Hit, room: int) -> str:
 
 @given(hits(), st.integers(1, 400) | st.integers(400, 4_000), st.sampled_from(["some", "none", "unknown"]), st.data())
 def test_what_is_shown_never_exceeds_the_budget_and_nothing_gets_lost(
-    given_hits: list[Hit], budget: int, relevance: str, data: st.DataObject
+    given_hits: list[Hit], budget: int, relevance: Relevance, data: st.DataObject
 ) -> None:
     degraded = data.draw(st.lists(st.text(max_size=80), max_size=2))
     seen = Seen().adding(data.draw(st.lists(ids, max_size=30)))

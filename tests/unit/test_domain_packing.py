@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def beginning(found: Hit, room: int) -> str:
     return cut_to(found.memory.text, room)
 
 
-def answer(hits: list[Hit], max_tokens: int, **fields: object) -> Recall:
+def answer(hits: list[Hit], max_tokens: int, **fields: Any) -> Recall:
     return answered(replace(Recall(hits, [], 0, 0), **fields), beginning, Seen(), max_tokens)
 
 

@@ -74,7 +74,7 @@ def purge_one(db: sqlite3.Connection, namespace: str, memory_id: UUID, *, now: d
     db.execute("DELETE FROM versions WHERE id = ?", (memory_id.bytes,))
     db.execute(
         "UPDATE memories SET type = NULL, thread = NULL, position = NULL, speaker = NULL, occurred_at = NULL, "
-        "coordinate = NULL, words = NULL, question = NULL WHERE id = ?",
+        "coordinate = NULL, words = NULL, question = NULL, importance = NULL WHERE id = ?",
         (memory_id.bytes,),
     )
     record_event(db, namespace, memory_id, version, EventKind.PURGED, now)
@@ -125,7 +125,7 @@ def last_position(db: sqlite3.Connection, namespace: str, thread: str) -> int:
 def _features(new: NewMemory, position: int | None, now: datetime) -> tuple[Any, ...]:
     occurred = micros(new.occurred_at or now)
     words, question = count_words(new.text), int(is_question(new.text))
-    return new.type.value, new.thread, position, new.speaker, occurred, new.coordinate, words, question
+    return new.type.value, new.thread, position, new.speaker, occurred, new.coordinate, words, question, new.importance
 
 
 def head_row(namespace: str, memory_id: UUID, new: NewMemory, position: int | None, now: datetime) -> tuple[Any, ...]:
@@ -139,7 +139,7 @@ def _update_head(
 ) -> None:
     db.execute(
         "UPDATE memories SET version = ?, state = 'live', changed_at = ?, type = ?, thread = ?, position = ?, "
-        "speaker = ?, occurred_at = ?, coordinate = ?, words = ?, question = ? WHERE id = ?",
+        "speaker = ?, occurred_at = ?, coordinate = ?, words = ?, question = ?, importance = ? WHERE id = ?",
         (version, micros(now), *_features(new, position, now), memory_id.bytes),
     )
 
