@@ -308,6 +308,33 @@ def test_a_budget_of_tokens_leaves_out_what_does_not_fit(shelf: Caller) -> None:
     assert answer["omitted"] == 5 - len(answer["matches"]) > 0
 
 
+def test_a_second_question_with_the_cursor_brings_only_what_is_new(shelf: Caller) -> None:
+    first = shelf.post("/recall", {"query": "tabs", "top_k": 2})
+    assert (len(first["matches"]), first["seen"]) == (2, 0)
+    second = shelf.post("/recall", {"query": "tabs", "since_cursor": first["cursor"]})
+    assert second["seen"] == 2
+    assert not set(texts(first["matches"])) & set(texts(second["matches"]))
+    assert len(second["matches"]) == 3
+    address = f"/recall?query=tabs&since_cursor={second['cursor']}"
+    assert len(shelf.get(address)["matches"]) == len(SHELF) - 5
+    scored = shelf.post("/recall_with_scores", {"query": "tabs", "since_cursor": first["cursor"]})["results"]
+    assert texts(scored) == texts(second["matches"])
+
+
+def test_what_says_the_same_is_shown_as_one_only_when_that_is_asked_for(api: Caller) -> None:
+    for number, text in enumerate(("The owl sleeps", "owl sleeps.", "The owl wakes")):
+        api.store(text, coord=f"{number},{number}")
+    asked = {"query": "does the owl sleep"}
+    assert len(api.post("/recall", asked)["matches"]) == 3
+    best, other = api.post("/recall", asked | {"fold": True})["matches"]
+    if "alike" not in best["memory"]:
+        best, other = other, best
+    assert "alike" not in other["memory"]
+    (alike,) = best["memory"]["alike"]
+    assert set(alike) == {"id", "version", "occurred_at"}
+    assert len({best["id"], other["id"], alike["id"]}) == 3
+
+
 def test_a_text_over_the_budget_is_cut_and_says_so(api: Caller) -> None:
     api.store("tabs " * 200)
     answer = api.post("/recall", {"query": "tabs", "max_tokens": 20})
