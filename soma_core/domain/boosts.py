@@ -5,10 +5,9 @@ Every step gives each candidate a number; `scoring` weighs them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from soma_core.domain.candidates import ASSISTANTS, Candidates
+from soma_core.domain.candidates import Candidates
 from soma_core.domain.memory import MemoryType
 
 _DAY = 86_400 * 1_000_000
@@ -22,21 +21,19 @@ HALF_LIVES: dict[str, int] = {
 
 def speakers(found: Candidates) -> Sequence[float]:
     """Its speaker is named in the question, and not every speaker is."""
-    present = {each.speaker for each in found.seen} - {None}
-    named = {name for name in present if name is not None and is_named(name, found.query)}
-    if len(named) == len(present):
+    named = found.question.named
+    if all(each.speaker is None or each.speaker in named for each in found.seen):
         return [0.0] * len(found.seen)
     return [1.0 if each.speaker in named else 0.0 for each in found.seen]
 
 
-def is_named(speaker: str, question: str) -> bool:
-    """Whether a question names a speaker, by the whole name or its first word."""
-    name = speaker.strip()
-    if name.casefold() in ASSISTANTS or not name:
-        return False
-    return any(
-        re.search(rf"(?<!\w){re.escape(part)}(?!\w)", question, re.IGNORECASE) for part in {name, name.split()[0]}
-    )
+def periods(found: Candidates) -> Sequence[float]:
+    """It happened in a time that the question names, and not everything did."""
+    times = found.question.periods
+    if not times:
+        return [0.0] * len(found.seen)
+    lifts = [1.0 if any(since <= each.occurred_at < until for since, until in times) else 0.0 for each in found.seen]
+    return lifts if min(lifts, default=0.0) == 0.0 else [0.0] * len(lifts)
 
 
 def importance(found: Candidates) -> Sequence[float]:
@@ -49,5 +46,5 @@ def recency(found: Candidates) -> Sequence[float]:
 
     Counted from the beginning of the day (UTC), so that the same question has the same answer all day.
     """
-    today = found.now - found.now % _DAY
+    today = found.question.now - found.question.now % _DAY
     return [0.5 ** (max(0, today - each.occurred_at) / HALF_LIVES[each.type]) for each in found.seen]

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from soma_core.domain.memory import Memory, count_words, is_question
+from soma_core.domain.asking import ASSISTANTS, Question
+from soma_core.domain.memory import Memory, count_words, is_question, is_standing
 
-ASSISTANTS = frozenset({"assistant", "ai", "model", "bot"})
-"""Speakers, in small letters, whose words are an assistant's."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -25,6 +24,8 @@ class Features(NamedTuple):
     words: int
     question: bool
     """Whether it is a bare question: short, and ends by asking."""
+    standing: bool
+    """Whether it is a standing instruction, such as "Always use tabs"."""
     occurred_at: int
     """Microseconds since 1970 UTC."""
     importance: float
@@ -45,6 +46,7 @@ def features_of(memory: Memory) -> Features:
         memory.speaker,
         count_words(memory.text),
         is_question(memory.text),
+        is_standing(memory.text),
         microseconds(memory.occurred_at),
         memory.importance,
     )
@@ -57,9 +59,7 @@ class Candidates:
     `fused` has one 0 more at its end, so that -1, the number of a neighbour who is no candidate, scores nothing.
     """
 
-    query: str
-    now: int
-    """When the question is asked, in microseconds since 1970 UTC."""
+    question: Question
     seen: list[Features]
     fused: list[float]
     assistant: list[bool] = field(init=False)

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from soma_core.domain import boosts, structure
+from soma_core.domain.asking import Question
 from soma_core.domain.candidates import Candidates, Features
 from soma_core.domain.query import Parts
 
@@ -57,17 +58,20 @@ _STEPS = (
     Step("substance", "structure", 0.3, structure.substance),
     Step("assistants", "structure", 1.5, structure.assistants),
     Step("neighbours", "structure", 0.15, structure.neighbours),
+    Step("standing", "structure", 1.0, structure.standing),
     Step("speakers", "boosts", 0.6, boosts.speakers),
+    Step("periods", "boosts", 0.5, boosts.periods),
     Step("importance", "importance", 0.3, boosts.importance),
     Step("recency", "recency", 0.15, boosts.recency),
 )
-STEPS = tuple(step.name for step in _STEPS)
+VOICE = "voice"
+"""The step before the search: what a question asks of a speaker it names is searched for in the first person."""
+STEPS = (VOICE, *(step.name for step in _STEPS))
 """The names of all steps, for `RecallQuery.without`."""
 
 
 def scored(
-    question: str,
-    now: int,
+    question: Question,
     dense: Mapping[int, float],
     lexical: Mapping[int, float],
     features: Mapping[int, Features],
@@ -81,7 +85,7 @@ def scored(
     by_meaning = [DENSE_WEIGHT * dense.get(key, 0.0) for key in keys]
     by_words = [LEXICAL_WEIGHT * lexical.get(key, 0.0) for key in keys]
     fused = [a + b for a, b in zip(by_meaning, by_words, strict=True)]
-    found = Candidates(question, now, [features[key] for key in keys], fused)
+    found = Candidates(question, [features[key] for key in keys], fused)
     added = {part: [0.0] * len(keys) for part in ("structure", "boosts", "importance", "recency")}
     for step in _STEPS:
         if step.name not in without:

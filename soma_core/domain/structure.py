@@ -9,13 +9,17 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
+from soma_core.domain.asking import wants_assistant
 from soma_core.domain.candidates import Candidates
 
-BEST_OF_THREAD = 3
+BEST_OF_THREAD = 2
 TOO_EVEN = 1e-6
 """Threads whose strengths spread less than this are all alike."""
 MANY_WORDS = 60
 """More words than this are worth no more."""
+SHORT_TURN = 30
+"""Texts of about so many words are chat."""
+FEW = 3
 
 
 def answers(found: Candidates) -> Sequence[float]:
@@ -38,7 +42,7 @@ def questions(found: Candidates) -> Sequence[float]:
 
 
 def threads(found: Candidates) -> Sequence[float]:
-    """A thread on the subject: how far the mean of its three best scores stands out among the threads (z)."""
+    """A thread on the subject: how far the mean of its two best scores stands out among the threads (z)."""
     strengths = {thread: _strength(found, numbers) for thread, numbers in found.threads.items()}
     middle = fmean(strengths.values()) if strengths else 0.0
     spread = math.sqrt(fmean((each - middle) ** 2 for each in strengths.values())) if strengths else 0.0
@@ -55,13 +59,29 @@ def _strength(found: Candidates, numbers: Sequence[int]) -> float:
 
 
 def substance(found: Candidates) -> Sequence[float]:
-    """Who says more has more to tell, up to sixty words."""
-    return [math.log1p(min(each.words, MANY_WORDS)) for each in found.seen]
+    """Who says more has more to tell, up to sixty words; the longer the texts are anyway, the less that says.
+
+    In chat of short turns it tells news from "Oh, nice!"; where the middle one has three hundred words, nothing.
+    """
+    lengths = sorted(each.words for each in found.seen)
+    middle = lengths[len(lengths) // 2] if lengths else 0
+    share = SHORT_TURN / max(SHORT_TURN, middle)
+    return [share * math.log1p(min(each.words, MANY_WORDS)) for each in found.seen]
 
 
 def assistants(found: Candidates) -> Sequence[float]:
-    """An assistant's many words drown what people said: theirs come first."""
+    """An assistant's many words drown what people said: theirs come first, unless the question asks for its words."""
+    if wants_assistant(found.question.text):
+        return [0.0] * len(found.seen)
     return [-1.0 if assistant else 0.0 for assistant in found.assistant]
+
+
+def standing(found: Candidates) -> Sequence[float]:
+    """A person's standing instruction on the subject goes with every answer, while there are few of them."""
+    given = [each.standing and not assistant for each, assistant in zip(found.seen, found.assistant, strict=True)]
+    if sum(given) > max(FEW, len(given) // 10):
+        return [0.0] * len(given)
+    return [float(each) for each in given]
 
 
 def neighbours(found: Candidates) -> Sequence[float]:

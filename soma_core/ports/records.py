@@ -118,6 +118,10 @@ class RecordStore(Protocol):
         """What ranking sees of those that are live; this decides what may be returned. Ids are numbers here."""
         ...
 
+    def speakers(self, namespace: str, names: Sequence[str]) -> list[str]:
+        """The speakers of live memories whose whole name, or its first word, is one of `names`, as it is written."""
+        ...
+
     def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:
         """The current version of those that are live."""
         ...

@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from soma_core.domain.candidates import Features, features_of, microseconds
+from soma_core.domain.asking import Question, in_first_person
+from soma_core.domain.candidates import Features, features_of
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
 from soma_core.domain.query import QUERY_WORDS, Filter, Parts, Recall, RecallQuery, contains
-from soma_core.domain.scoring import SCALE, best_by_memory, boosted, ranked, scored, spread
+from soma_core.domain.scoring import SCALE, VOICE, best_by_memory, boosted, ranked, scored, spread
 from soma_core.ports.clock import Clock
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
 from soma_core.services.answering import Answering, Ranked
 from soma_core.services.indexing import Indexing
+from soma_core.services.questions import anchored, asked
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +63,13 @@ class Recalling:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""
         said: list[str] = []
         words = _first_words(query.text, said)
-        vector = self._query_vector(words, said)
+        question = asked(self._records, namespace, words, self._clock())
+        vector = self._query_vector(words if VOICE in query.without else in_first_person(words, question.named), said)
         wanted = CANDIDATES
         while True:
             degraded = list(said)
             search = IndexQuery(words, vector, wanted, query.filter)
-            parts, gathered = self._scored(namespace, query, search, degraded)
+            parts, gathered = self._scored(namespace, query, question, search, degraded)
             all_seen = max(len(gathered.dense), len(gathered.lexical)) < wanted
             if not query.payload or len(parts) >= query.limit or all_seen:
                 break
@@ -79,7 +82,7 @@ class Recalling:
         return self._answering.answer(namespace, query, Ranked(words, best, parts, gathered.matches, cosine, degraded))
 
     def _scored(
-        self, namespace: str, query: RecallQuery, search: IndexQuery, degraded: list[str]
+        self, namespace: str, query: RecallQuery, question: Question, search: IndexQuery, degraded: list[str]
     ) -> tuple[dict[int, Parts], _Gathered]:
         """The candidates with their scores, and what the arms gave, with the features of all."""
         waiting = self._indexing.pending(namespace)
@@ -95,8 +98,10 @@ class Recalling:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
         if search.vector is not None and waiting.unembedded:
             degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
-        now = microseconds(self._clock())
-        parts = scored(search.words, now, spread(gathered.dense), lexical, gathered.features, query.without)
+        dense = spread(gathered.dense)
+        fused = {key: dense.get(key, 0.0) + lexical.get(key, 0.0) for key in {**dense, **lexical}}
+        question = anchored(self._records, self._index, namespace, question, fused)
+        parts = scored(question, dense, lexical, gathered.features, query.without)
         if query.looks_at_texts:
             parts = self._looked_at(namespace, query, parts)
         return parts, gathered

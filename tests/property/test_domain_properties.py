@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soma_core.domain.asking import Question
 from soma_core.domain.candidates import Features
 from soma_core.domain.errors import InvalidInput
 from soma_core.domain.memory import parse_coordinate
@@ -92,25 +93,33 @@ features = st.builds(
     speaker=st.sampled_from([None, "Ana", "Ben", "assistant", "", "(a", "Ana Lu"]),
     words=st.integers(0, 10_000),
     question=st.booleans(),
+    standing=st.booleans(),
     occurred_at=st.integers(-MICROS, MICROS),
     importance=st.floats(0, 1),
 )
 candidates = st.dictionaries(st.integers(0, 50), features, max_size=20)
 arms = st.dictionaries(st.integers(0, 50), st.floats(-1e6, 1e6), max_size=20)
-questions = st.sampled_from(["What did Ana say?", "ana and ben, who?", "", "?", "a" * 5_000, "記憶 🦊", "In May 2023"])
+MOMENT = st.integers(-MICROS, MICROS)
+texts_of_questions = st.sampled_from(["What did Ana say?", "remind me who", "", "?", "a" * 5_000, "記憶 🦊", "summary"])
+questions = st.builds(
+    Question,
+    text=texts_of_questions,
+    now=MOMENT,
+    named=st.frozensets(st.sampled_from(["Ana", "Ben", "Ana Lu"])),
+    periods=st.lists(st.tuples(MOMENT, MOMENT), max_size=2).map(tuple),
+)
 without = st.frozensets(st.sampled_from(STEPS))
 
 
-@given(questions, st.integers(-MICROS, MICROS), arms, arms, candidates, without)
+@given(questions, arms, arms, candidates, without)
 def test_every_score_is_finite_and_the_sum_of_its_parts(
-    question: str,
-    now: int,
+    question: Question,
     dense: dict[int, float],
     lexical: dict[int, float],
     known: dict[int, Features],
     left_out: frozenset[str],
 ) -> None:
-    found = scored(question, now, spread(dense), spread(lexical), known, left_out)
+    found = scored(question, spread(dense), spread(lexical), known, left_out)
     assert found.keys() == (dense.keys() | lexical.keys()) & known.keys()
     for parts in found.values():
         added = parts.structure + parts.boosts + parts.importance + parts.recency
@@ -123,7 +132,7 @@ def test_every_score_is_finite_and_the_sum_of_its_parts(
 
 @given(questions, arms, arms, candidates, st.integers(1, 60), st.randoms())
 def test_the_ranking_does_not_depend_on_the_order_given(
-    question: str,
+    question: Question,
     dense: dict[int, float],
     lexical: dict[int, float],
     known: dict[int, Features],
@@ -135,8 +144,8 @@ def test_the_ranking_does_not_depend_on_the_order_given(
         rng.shuffle(items)
         return dict(items)
 
-    once = scored(question, 0, spread(dense), spread(lexical), known)
-    again = scored(question, 0, spread(shuffled(dense)), spread(shuffled(lexical)), shuffled(known))
+    once = scored(question, spread(dense), spread(lexical), known)
+    again = scored(question, spread(shuffled(dense)), spread(shuffled(lexical)), shuffled(known))
     assert ranked(once, known, limit) == ranked(again, known, limit)
     assert len(ranked(once, known, limit)) == min(limit, len(once))
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from soma_core.adapters.sqlite.browsing import browse, containing, within
+from soma_core.adapters.sqlite.browsing import browse, containing, speakers, within
 from soma_core.adapters.sqlite.changes import forget_one, purge_one
 from soma_core.adapters.sqlite.database import Database
 from soma_core.adapters.sqlite.rows import (
@@ -131,11 +131,16 @@ class SqliteRecordStore:
         # One row for all, as above; the signs keep the planner from walking the namespace.
         statement = (
             "SELECT json_group_array(json_array(hex(id), version, type, thread, position, speaker, words, question, "
-            "occurred_at, importance)) FROM memories WHERE id IN (@ids) AND +state = 'live' AND +namespace = ?"
+            "standing, occurred_at, importance)) FROM memories "
+            "WHERE id IN (@ids) AND +state = 'live' AND +namespace = ?"
         )
         with self._database.reading() as db:
             lists = [json.loads(row[0]) for row in by_keys(db, statement, [key.to_bytes(16) for key in ids], namespace)]
         return {int(key, 16): Features(*seen) for found in lists for key, *seen in found}
+
+    def speakers(self, namespace: str, names: Sequence[str]) -> list[str]:
+        with self._database.reading() as db:
+            return speakers(db, namespace, names)
 
     def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:
         statement = (
