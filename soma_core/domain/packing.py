@@ -8,7 +8,7 @@ from dataclasses import replace
 from soma_core.domain.cursor import Seen
 from soma_core.domain.excerpts import count_tokens
 from soma_core.domain.query import Hit, Recall
-from soma_core.domain.rendering import BETWEEN, CUT, entry, framed, rendered
+from soma_core.domain.rendering import BETWEEN, CUT, NOT_RELEVANT, entry, framed, notes, rendered
 
 PASSAGE_TOKENS = 260
 """Each hit gets up to so much room before any gets more: a whole passage."""
@@ -27,8 +27,8 @@ def answered(found: Recall, part: Part, seen: Seen, max_tokens: int) -> Recall:
     answer = _showing(found, found.hits, seen)
     if count_tokens(framed(answer)) > max_tokens:
         # What is said beside the hits takes its room first, unless that is most of it: it is left out then.
-        beside = framed(replace(answer, hits=(), omitted=len(found.hits))) + CUT
-        room = max_tokens - count_tokens(beside) - 1
+        beside = [NOT_RELEVANT, CUT, *notes(replace(answer, omitted=len(found.hits)))]
+        room = max_tokens - count_tokens(BETWEEN.join(beside)) - 1
         answer = _showing(found, pack(found.hits, room if 2 * room > max_tokens else max_tokens, part), seen)
     return replace(answer, tokens=count_tokens(rendered(answer, max_tokens)))
 

@@ -260,15 +260,13 @@ def test_what_every_recall_takes_is_checked_in_every_recall(api: Caller, path: s
 
 
 def test_an_odd_question_is_answered_by_every_recall(api: Caller) -> None:
-    api.store("The zebra is here")
     for path in QUESTIONS:
         for query in (*queries.ODD.values(), queries.LONG):
             asked = QUESTIONS[path] | ({"query": query} if "query" in QUESTIONS[path] else {"queries": [query]})
-            answer = api.post(path, asked)
-            assert any(
-                "zebra" in json.dumps(answer[name]) for name in ("matches", "results", "batches") if name in answer
-            )
+            assert isinstance(api.post(path, asked)["degraded"], list)
     assert "query: only its first 2000 words were used" in api.post("/recall", {"query": queries.LONG})["degraded"]
+    (match,) = api.post("/recall", {"query": "; DROP TABLE memory --"})["matches"]
+    assert match["text"] == "the one memory"
 
 
 def test_filters_as_deep_as_allowed_are_taken(api: Caller) -> None:

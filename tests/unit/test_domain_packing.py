@@ -92,6 +92,22 @@ def test_the_text_says_what_is_beside_the_hits() -> None:
     assert f"(cursor: {found.cursor})" in text
 
 
+@pytest.mark.parametrize("max_tokens", [500, 2_000])
+def test_long_hits_leave_room_for_what_is_said_beside_them(max_tokens: int) -> None:
+    hits = [hit(LONG, number) for number in range(20)]
+    found = answer(hits, max_tokens, relevance="none", seen=3, degraded=["filters: a reason of some length"])
+    text = shown(found, max_tokens)
+    assert text.startswith("Nothing clearly relevant was found.")
+    for note in (
+        "a part of a longer text",
+        "3 more you have",
+        "more did not fit",
+        "a reason of some length",
+        found.cursor,
+    ):
+        assert note in text
+
+
 def test_an_answer_with_nothing_says_so() -> None:
     assert shown(answer([], 2_000)) == "Nothing was found."
     assert shown(answer([], 2_000, seen=2)).startswith("Nothing new was found.")
