@@ -315,8 +315,8 @@ def test_a_second_question_with_the_cursor_brings_only_what_is_new(shelf: Caller
     assert second["seen"] == 2
     assert not set(texts(first["matches"])) & set(texts(second["matches"]))
     assert len(second["matches"]) == len(SHELF) - 2
-    address = f"/recall?query=tabs&since_cursor={second['cursor']}"
-    assert (shelf.get(address)["matches"], shelf.get(address)["seen"]) == ([], len(SHELF))
+    third = shelf.get("/recall", query="tabs", since_cursor=second["cursor"])
+    assert (third["matches"], third["seen"]) == ([], len(SHELF))
     scored = shelf.post("/recall_with_scores", {"query": "tabs", "since_cursor": first["cursor"]})["results"]
     assert texts(scored) == texts(second["matches"])
 
