@@ -12,8 +12,9 @@ from soma_core.domain.folding import Fold, choose
 from soma_core.domain.memory import Memory
 from soma_core.domain.packing import answered
 from soma_core.domain.passages import passage_spans, spoken
-from soma_core.domain.query import Alike, Hit, Parts, Recall, RecallQuery
+from soma_core.domain.query import Alike, Hit, Recall, RecallQuery
 from soma_core.domain.relevance import LOOKED_AT, Relevance, relevance
+from soma_core.domain.scoring import Score
 from soma_core.ports.index import Matches, VectorIndex
 from soma_core.ports.records import RecordStore
 
@@ -26,7 +27,7 @@ class Ranked:
     """What of the question was searched for."""
     best: Sequence[int]
     """Their ids in order of rank."""
-    parts: Mapping[int, Parts]
+    scores: Mapping[int, Score]
     matches: Matches
     """The passages that were found; not all of them stand for live memories."""
     cosine: float | None
@@ -48,7 +49,7 @@ class Answering:
         """The best of the candidates, as many as are wanted and fit."""
         seen = query.seen
         chosen = choose(self._read(namespace, ranked.best, query.limit), query.limit, seen, query.fold)
-        hits = [_hit(fold, ranked.parts) for fold in chosen.folds]
+        hits = [_hit(fold, ranked.scores) for fold in chosen.folds]
         about = self._relevance(ranked, hits[:LOOKED_AT])
         found = Recall(hits, ranked.degraded, 0, 0, relevance=about, seen=chosen.seen)
         answer = answered(found, partial(self._part, ranked), seen, query.max_tokens)
@@ -99,6 +100,6 @@ def matched_passage(matches: Matches, memory: Memory) -> int | None:
     return max(found, key=lambda number: (found[number], -number), default=None)
 
 
-def _hit(fold: Fold, parts: Mapping[int, Parts]) -> Hit:
+def _hit(fold: Fold, scores: Mapping[int, Score]) -> Hit:
     alike = tuple(Alike(each.id, each.version, each.occurred_at) for each in fold.alike)
-    return Hit(fold.memory, parts[fold.memory.id.int], alike=alike)
+    return Hit(fold.memory, scores[fold.memory.id.int].parts, alike=alike)
