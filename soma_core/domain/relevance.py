@@ -6,7 +6,7 @@ from typing import Literal
 
 Relevance = Literal["some", "none", "unknown"]
 
-THRESHOLDS = {"bge-small-en-v1.5:int8": 0.69}
+THRESHOLDS = {"bge-small-en-v1.5:int8": 0.67}
 """By model: cosines of one say nothing about those of another. Below it, nothing is clearly relevant."""
 SHARE_WEIGHT = 0.2
 LOOKED_AT = 3
