@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from soma_core.domain.errors import InvalidInput, NotFound, SomaError
 from soma_core.domain.query import BrowseQuery, parse_ids
+from soma_core.domain.rendering import line
 from soma_core.domain.validation import printable
 from soma_core.engine import Soma
 from soma_mcp.stdio import answering_streams
-from soma_mcp.tools.answers import compact, describe, line, refusal
+from soma_mcp.tools.answers import compact, describe, refusal
 from soma_mcp.tools.browse import browse_tool
 from soma_mcp.tools.forget import forget_tool
 from soma_mcp.tools.get import get_tool

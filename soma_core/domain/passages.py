@@ -13,46 +13,85 @@ MONTHS = (
 PASSAGE_WORDS = 180
 PASSAGE_CHARS = 1_800
 """A bound for texts without spaces, so that no passage outgrows the embedder's window by much."""
+Piece = tuple[int, int, int]
+"""Where a part of a text begins and ends, and its words."""
+_SENTENCE_END = re.compile(r"[.!?\n](?:(?<=\n)\n*|[\"')\]]*\s+)")
+OVERLAP_WORDS = 36
+OVERLAP_CHARS = 360
+"""What a passage repeats of the one before, at most."""
 
 
 def split_passages(text: str) -> list[str]:
-    """`text` in order, in passages of at most 180 words, cut between sentences where that is possible."""
+    """`text` in order, in passages of at most 180 words, cut between sentences where that is possible.
+
+    A passage begins with the last sentence or two of the one before, so that what stands at a border is found too.
+    """
+    return [text[start:end] for start, end in passage_spans(text)]
+
+
+def passage_spans(text: str) -> list[tuple[int, int]]:
+    """Where each passage of `split_passages` begins and ends in `text`, white space at its ends left out."""
     if len(text) <= PASSAGE_CHARS and len(text.split()) <= PASSAGE_WORDS:
-        return [text.strip()] if text.strip() else []
-    passages: list[str] = []
-    current: list[str] = []
-    words = chars = 0
+        return _trimmed(text, [(0, len(text))])
+    spans: list[tuple[int, int]] = []
+    current: list[Piece] = []
+    held = 0
     for piece in _pieces(text):
-        size = len(piece.split())
-        if current and (words + size > PASSAGE_WORDS or chars + len(piece) > PASSAGE_CHARS):
-            passages.append("".join(current).strip())
-            current, words, chars = [], 0, 0
+        _, end, words = piece
+        if current and (held + words > PASSAGE_WORDS or end - current[0][0] > PASSAGE_CHARS):
+            spans.append((current[0][0], current[-1][1]))
+            current = _overlap(current)
+            held = sum(words for _, _, words in current)
+            if current and (held + words > PASSAGE_WORDS or end - current[0][0] > PASSAGE_CHARS):
+                current, held = [], 0
         current.append(piece)
-        words += size
-        chars += len(piece)
-    passages.append("".join(current).strip())
-    return [passage for passage in passages if passage]
+        held += words
+    if current:
+        spans.append((current[0][0], current[-1][1]))
+    return _trimmed(text, spans)
 
 
-def _pieces(text: str) -> list[str]:
+def _overlap(pieces: list[Piece]) -> list[Piece]:
+    """The last whole pieces of a passage, as far as they are few words; never all of it."""
+    words, first = 0, len(pieces)
+    while first > 1:
+        words += pieces[first - 1][2]
+        if words > OVERLAP_WORDS or pieces[-1][1] - pieces[first - 1][0] > OVERLAP_CHARS:
+            break
+        first -= 1
+    return pieces[first:]
+
+
+def _trimmed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans without the white space at their ends; blank ones are left out."""
+    found = []
+    for start, end in spans:
+        inner = text[start:end]
+        if kept := inner.strip():
+            start += len(inner) - len(inner.lstrip())
+            found.append((start, start + len(kept)))
+    return found
+
+
+def _pieces(text: str) -> Iterator[Piece]:
     """Sentences with the white space that follows them; longer ones cut at words, then at characters."""
-    pieces: list[str] = []
-    for sentence in _sentences(text):
-        if len(sentence) <= PASSAGE_CHARS and len(sentence.split()) <= PASSAGE_WORDS:
-            pieces.append(sentence)
+    for start, end in sentence_spans(text):
+        sentence = text[start:end]
+        words = len(sentence.split())
+        if words <= PASSAGE_WORDS and end - start <= PASSAGE_CHARS:
+            yield start, end, words
             continue
-        words = re.findall(r"\S+\s*", sentence)
-        pieces.extend(word[i : i + PASSAGE_CHARS] for word in words for i in range(0, len(word), PASSAGE_CHARS))
-    return pieces
+        for word in re.finditer(r"\S+\s*", sentence):
+            for at in range(word.start(), word.end(), PASSAGE_CHARS):
+                yield start + at, start + min(at + PASSAGE_CHARS, word.end()), 1
 
 
-def _sentences(text: str) -> Iterator[str]:
+def sentence_spans(text: str) -> list[tuple[int, int]]:
     """The text in order, cut after the white space that follows the end of a sentence or line."""
-    start = 0
-    for end in re.finditer(r"[.!?][\"')\]]*\s+|\n+", text):
-        yield text[start : end.end()]
-        start = end.end()
-    yield text[start:]
+    ends = [end.end() for end in _SENTENCE_END.finditer(text)]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
+    return list(zip([0, *ends], ends, strict=False))
 
 
 def spoken(passage: str, speaker: str | None) -> str:

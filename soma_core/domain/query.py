@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from soma_core.domain.cursor import Seen
 from soma_core.domain.errors import InvalidInput
 from soma_core.domain.memory import Memory, MemoryType, parse_type
+from soma_core.domain.relevance import Relevance
 from soma_core.domain.terms import Terms
 from soma_core.domain.validation import (
     MAX_NAME,
@@ -101,6 +103,10 @@ class RecallQuery:
     """What the payload of a candidate must hold: each name with an equal value; objects inside are taken likewise."""
     terms: Terms | None = None
     """What lifts the candidates that hold it."""
+    fold: bool = True
+    """Whether memories that say the same are shown as one."""
+    since_cursor: str | None = None
+    """The cursor of an earlier answer: what was shown by then is left out."""
     without: frozenset[str] = frozenset()
     """The names of ranking steps that are left out (see `scoring.STEPS`)."""
 
@@ -116,6 +122,8 @@ class RecallQuery:
         hybrid: object = True,
         payload: dict[str, Any] | None = None,
         terms: Terms | None = None,
+        fold: object = True,
+        since_cursor: object = None,
     ) -> RecallQuery:
         return cls(
             text=check_string("query", query, max_chars=1_000_000),
@@ -126,7 +134,14 @@ class RecallQuery:
             hybrid=check_bool("hybrid", hybrid),
             payload=payload or {},
             terms=terms,
+            fold=check_bool("fold", fold),
+            since_cursor=str(Seen.parse(since_cursor)) if since_cursor is not None else None,
         )
+
+    @property
+    def seen(self) -> Seen:
+        """What the caller has already."""
+        return Seen.parse(self.since_cursor) if self.since_cursor is not None else Seen()
 
     @property
     def looks_at_texts(self) -> bool:
@@ -148,13 +163,24 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """A memory that says the same as a hit and stands behind it."""
+
+    id: UUID
+    version: int
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One memory in an answer."""
 
     memory: Memory
     parts: Parts
     cut: bool = False
-    """Whether the text is only the beginning, because it alone is over the token budget."""
+    """Whether the text is only the part that matched, because the whole does not fit into the token budget."""
+    alike: Sequence[Alike] = ()
+    """What was folded into this one."""
 
     @property
     def score(self) -> float:
@@ -171,7 +197,13 @@ class Recall:
     omitted: int
     """How many of the `limit` best did not fit into the budget."""
     tokens: int
-    """About how many tokens the texts of the hits take."""
+    """About how many tokens the answer takes as it is shown to a model."""
+    relevance: Relevance = "unknown"
+    """Whether anything seems to be about the question; unknown where that cannot be said, as without the model."""
+    seen: int = 0
+    """How many better or equal memories were left out because the caller has them."""
+    cursor: str = ""
+    """What the caller has now; give it as `since_cursor` to be shown other memories."""
 
 
 @dataclass(frozen=True, slots=True)

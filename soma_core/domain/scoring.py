@@ -6,17 +6,14 @@ step of `STEPS` adds its part, weighed here and nowhere else.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from soma_core.domain import boosts, structure
 from soma_core.domain.asking import Question
 from soma_core.domain.candidates import Candidates, Features
-from soma_core.domain.query import Hit, Parts
+from soma_core.domain.query import Parts
 
 K = TypeVar("K", int, UUID)
 """A memory's id, also as a number: that is quicker to look up."""
@@ -45,7 +42,10 @@ def spread(scores: Mapping[K, float]) -> dict[K, float]:
 
 
 class Step(NamedTuple):
-    """A step of the ranking: what it gives each candidate is weighed and added to one part of the score."""
+    """A step of the ranking: what it gives each candidate is weighed and added to one part of the score.
+
+    A step that has nothing to say about any of them gives an empty list.
+    """
 
     name: str
     part: Literal["structure", "boosts", "importance", "recency"]
@@ -72,14 +72,34 @@ STEPS = (VOICE, *(step.name for step in _STEPS))
 """The names of all steps, for `RecallQuery.without`."""
 
 
+class Score(NamedTuple):
+    """A score taken apart, as `Parts`: there are hundreds of these in a recall, and tuples are quicker to make."""
+
+    total: float
+    dense: float
+    lexical: float
+    structure: float
+    boosts: float
+    importance: float
+    recency: float
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(**self._asdict())
+
+    def boosted(self, boost: float) -> Score:
+        """With something added."""
+        return self._replace(total=self.total + boost, boosts=self.boosts + boost)
+
+
 def scored(
     question: Question,
     dense: Mapping[int, float],
     lexical: Mapping[int, float],
     features: Mapping[int, Features],
     without: Collection[str] = (),
-) -> dict[int, Parts]:
-    """The scores of all candidates, taken apart; the arms' scores are scaled (see `spread`).
+) -> dict[int, Score]:
+    """The scores of all candidates; those of the arms are given scaled (see `spread`).
 
     A memory that is missing from an arm gets 0 there; one without features is no candidate.
     """
@@ -90,53 +110,14 @@ def scored(
     found = Candidates(question, [features[key] for key in keys], fused)
     added = {part: [0.0] * len(keys) for part in ("structure", "boosts", "importance", "recency")}
     for step in _STEPS:
-        if step.name not in without:
+        if step.name not in without and (given := step.gives(found)):
             weight, sums = step.weight, added[step.part]
-            added[step.part] = [sum_ + weight * given for sum_, given in zip(sums, step.gives(found), strict=True)]
-    columns = zip(by_meaning, by_words, *added.values(), strict=True)
-    return {
-        key: Parts(dense=a, lexical=b, total=a + b + c + d + e + f, structure=c, boosts=d, importance=e, recency=f)
-        for key, (a, b, c, d, e, f) in zip(keys, columns, strict=True)
-    }
+            added[step.part] = [sum_ + weight * each for sum_, each in zip(sums, given, strict=True)]
+    total = map(sum, zip(fused, *added.values(), strict=True))
+    return dict(zip(keys, map(Score, total, by_meaning, by_words, *added.values()), strict=True))
 
 
-def boosted(parts: Parts, boost: float) -> Parts:
-    """A score with something added."""
-    return replace(parts, boosts=parts.boosts + boost, total=parts.total + boost)
-
-
-def ranked(parts: Mapping[int, Parts], features: Mapping[int, Features], limit: int) -> list[int]:
+def ranked(scores: Mapping[int, Score], features: Mapping[int, Features], limit: int) -> list[int]:
     """The best `limit` memories; equal scores by time, the newest first, then by id, likewise."""
-    return sorted(parts, key=lambda key: (parts[key].total, features[key].occurred_at, key), reverse=True)[:limit]
-
-
-def count_tokens(text: str) -> int:
-    """About how many tokens a language model counts: a quarter of the bytes, at least one a word."""
-    return max(math.ceil(len(text.encode()) / 4), len(text.split()))
-
-
-def pack(hits: Sequence[Hit], max_tokens: int) -> tuple[list[Hit], int]:
-    """The hits whose texts fit into the budget, best first, and the tokens they take.
-
-    A hit that does not fit is left out and smaller ones after it may still come in; where not even the best one fits,
-    it is cut to the budget.
-    """
-    packed: list[Hit] = []
-    used = 0
-    for hit in hits:
-        tokens = count_tokens(hit.memory.text)
-        if used + tokens <= max_tokens:
-            packed.append(hit)
-            used += tokens
-    if hits and not packed:
-        packed = [_cut(hits[0], max_tokens)]
-        used = count_tokens(packed[0].memory.text)
-    return packed, used
-
-
-def _cut(hit: Hit, max_tokens: int) -> Hit:
-    """The beginning of a hit's text, at most `max_tokens` long."""
-    text = hit.memory.text.encode()[: 4 * max_tokens].decode(errors="ignore")
-    ends = [word.end() for word in re.finditer(r"\S+", text)]
-    text = text[: ends[min(len(ends), max_tokens) - 1]] if ends else text
-    return Hit(replace(hit.memory, text=text), hit.parts, cut=True)
+    order = [(score.total, features[key].occurred_at, key) for key, score in scores.items()]
+    return [key for _, _, key in sorted(order, reverse=True)[:limit]]

@@ -26,7 +26,12 @@ def asked(records: RecordStore, namespace: str, text: str, now: datetime) -> Que
 
 
 def anchored(
-    records: RecordStore, index: VectorIndex, namespace: str, question: Question, fused: Mapping[int, float]
+    records: RecordStore,
+    index: VectorIndex,
+    namespace: str,
+    question: Question,
+    dense: Mapping[int, float],
+    lexical: Mapping[int, float],
 ) -> Question:
     """The question also with the times it tells by an event, such as "the week before my birthday".
 
@@ -35,6 +40,7 @@ def anchored(
     events = anchors(question.text)
     if not events:
         return question
+    fused = {key: dense.get(key, 0.0) + lexical.get(key, 0.0) for key in {**dense, **lexical}}
     best = sorted(fused, key=lambda key: (-fused[key], key))[:ANCHOR_CANDIDATES]
     found = records.read(namespace, [UUID(int=key) for key in best])
     memories = [found[UUID(int=key)] for key in best if UUID(int=key) in found]

@@ -12,12 +12,13 @@ from soma_core.domain.candidates import Features, features_of
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
-from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery, contains
-from soma_core.domain.scoring import SCALE, VOICE, best_by_memory, boosted, pack, ranked, scored, spread
+from soma_core.domain.query import QUERY_WORDS, Filter, Recall, RecallQuery, contains
+from soma_core.domain.scoring import SCALE, VOICE, Score, best_by_memory, ranked, scored, spread
 from soma_core.ports.clock import Clock
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
+from soma_core.services.answering import Answering, Ranked
 from soma_core.services.indexing import Indexing
 from soma_core.services.questions import anchored, asked
 
@@ -27,6 +28,7 @@ CANDIDATES = 100
 """Distinct memories wanted from each arm."""
 REFILLS = 3
 WIDER = 8
+NOTHING = Matches((), ())
 MOST_CANDIDATES = CANDIDATES * WIDER * WIDER
 """What is looked through for the fields of a payload, which the index does not know."""
 
@@ -38,6 +40,8 @@ class _Gathered:
     dense: Mapping[int, float] = field(default_factory=dict)
     lexical: Mapping[int, float] = field(default_factory=dict)
     features: Mapping[int, Features] = field(default_factory=dict)
+    matches: Matches = NOTHING
+    """What the arms gave, with the passages and each arm's own scores."""
     moved: Sequence[UUID] = ()
     """Live memories of which an older version was found: their present one came after the search."""
 
@@ -53,6 +57,7 @@ class Recalling:
         self._embedder = embedder
         self._indexing = indexing
         self._clock = clock
+        self._answering = Answering(records, index, embedder.model_id)
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""
@@ -64,23 +69,23 @@ class Recalling:
         while True:
             degraded = list(said)
             search = IndexQuery(words, vector, wanted, query.filter)
-            parts, features, all_seen = self._scored(namespace, query, question, search, degraded)
-            if not query.payload or len(parts) >= query.limit or all_seen:
+            scores, gathered = self._scored(namespace, query, question, search, degraded)
+            all_seen = max(len(gathered.dense), len(gathered.lexical)) < wanted
+            if not query.payload or len(scores) >= query.limit or all_seen:
                 break
             if wanted >= MOST_CANDIDATES:
                 degraded.append(f"filters: the payloads of only {wanted} candidates of each arm were looked at")
                 break
             wanted *= WIDER
-        hits = self._read(namespace, ranked(parts, features, query.limit), parts)
-        packed, tokens = pack(hits, query.max_tokens)
-        if query.order == "time":
-            packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
-        return Recall(packed, degraded, len(hits) - len(packed), tokens)
+        best = ranked(scores, gathered.features, len(scores))
+        cosine = max(gathered.dense.values(), default=None)
+        found = Ranked(words, best, scores, gathered.matches, cosine, degraded)
+        return self._answering.answer(namespace, query, found)
 
     def _scored(
         self, namespace: str, query: RecallQuery, question: Question, search: IndexQuery, degraded: list[str]
-    ) -> tuple[dict[int, Parts], Mapping[int, Features], bool]:
-        """The candidates with their scores and features, and whether both arms have no more than these."""
+    ) -> tuple[dict[int, Score], _Gathered]:
+        """The candidates with their scores, and what the arms gave, with the features of all."""
         waiting = self._indexing.pending(namespace)
         gathered = self._gather(namespace, search, degraded)
         if self._indexing.epoch(namespace) != waiting.epoch:
@@ -88,18 +93,18 @@ class Recalling:
         fresh = list(dict.fromkeys([*waiting.ids, *gathered.moved]))
         by_words = {} if search.vector is not None and not query.hybrid else spread(gathered.lexical)
         overlaps, new = self._overlaps(namespace, search.words, fresh, query.filter)
-        lexical, features = {**by_words, **overlaps}, {**gathered.features, **new}
+        lexical = {**by_words, **overlaps}
+        gathered.features = {**gathered.features, **new}
         if waiting.unlisted:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
         if search.vector is not None and waiting.unembedded:
             degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
         dense = spread(gathered.dense)
-        fused = {key: dense.get(key, 0.0) + lexical.get(key, 0.0) for key in {**dense, **lexical}}
-        question = anchored(self._records, self._index, namespace, question, fused)
-        parts = scored(question, dense, lexical, features, query.without)
+        question = anchored(self._records, self._index, namespace, question, dense, lexical)
+        scores = scored(question, dense, lexical, gathered.features, query.without)
         if query.looks_at_texts:
-            parts = self._looked_at(namespace, query, parts)
-        return parts, features, max(len(gathered.dense), len(gathered.lexical)) < search.limit
+            scores = self._looked_at(namespace, query, scores)
+        return scores, gathered
 
     def nearest(
         self, namespace: str, text: str, speaker: str | None, limit: int
@@ -158,7 +163,7 @@ class Recalling:
             return dict(list(best_by_memory(current).items())[:most])
 
         moved = {memory for memory, version, _, _ in found if memory in live and live[memory][0] > version}
-        return _Gathered(arm(matches.dense), arm(matches.lexical), live, [UUID(int=key) for key in moved])
+        return _Gathered(arm(matches.dense), arm(matches.lexical), live, matches, [UUID(int=key) for key in moved])
 
     def _overlaps(
         self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter
@@ -171,18 +176,13 @@ class Recalling:
         found = {memory.id.int: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
         return found, {memory.id.int: features_of(memory) for memory in memories if memory.id.int in found}
 
-    def _looked_at(self, namespace: str, query: RecallQuery, parts: Mapping[int, Parts]) -> dict[int, Parts]:
+    def _looked_at(self, namespace: str, query: RecallQuery, scores: Mapping[int, Score]) -> dict[int, Score]:
         """The candidates whose payload fits, those that hold the terms lifted."""
-        memories = self._records.read(namespace, [UUID(int=key) for key in parts])
+        memories = self._records.read(namespace, [UUID(int=key) for key in scores])
         kept = {key.int: memory for key, memory in memories.items() if contains(memory.payload, query.payload)}
         if (terms := query.terms) is None:
-            return {key: parts[key] for key in kept}
-        return {key: boosted(parts[key], terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
-
-    def _read(self, namespace: str, best: Sequence[int], parts: Mapping[int, Parts]) -> list[Hit]:
-        ids = [UUID(int=key) for key in best]
-        memories = self._records.read(namespace, ids)
-        return [Hit(memories[key], parts[key.int]) for key in ids if key in memories]
+            return {key: scores[key] for key in kept}
+        return {key: scores[key].boosted(terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
 
 
 def _first_words(text: str, degraded: list[str]) -> str:

@@ -9,10 +9,11 @@ import click
 
 from soma_core.domain.errors import ModelMissing
 from soma_core.domain.memory import MemoryType, NewMemory, short_id
-from soma_core.domain.query import BrowseQuery, Filter, RecallQuery, parse_ids
+from soma_core.domain.query import BrowseQuery, Filter, Recall, RecallQuery, parse_ids
+from soma_core.domain.rendering import foot, line
 from soma_core.domain.validation import check_string
 from soma_mcp.cli.common import Terminal, command, decode, list_or_none, open_input, parse_json
-from soma_mcp.tools.answers import compact, describe, line
+from soma_mcp.tools.answers import compact, describe
 from soma_mcp.tools.browse import describe_page
 from soma_mcp.tools.forget import MAX_REASON, describe_receipt, shown_receipt
 from soma_mcp.tools.recall import describe_recall
@@ -78,7 +79,8 @@ def store(
 @since
 @until
 @click.option("--order", default="score", show_default=True, help="score or time")
-@click.option("--max-tokens", type=int, default=2000, show_default=True, help="Budget for the texts.")
+@click.option("--max-tokens", type=int, default=2000, show_default=True, help="Budget for the answer.")
+@click.option("--since-cursor", help="Leave out what was shown up to the answer that printed it.")
 @command
 def recall(
     terminal: Terminal,
@@ -86,22 +88,34 @@ def recall(
     limit: int,
     order: str,
     max_tokens: int,
+    since_cursor: str | None,
     types: tuple[str, ...],
     tags: tuple[str, ...],
     **fields: str | None,
 ) -> None:
     """Find memories by meaning and by words."""
     wanted = Filter.parse(types=list_or_none(types), tags=list_or_none(tags), **fields)
-    question = RecallQuery.parse(query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted)
+    question = RecallQuery.parse(
+        query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted, since_cursor=since_cursor
+    )
     with terminal.memory() as shared:
         _prepare(terminal, shared)
         found = shared.recall(terminal.scope(), question)
-    entries = [f"{hit.score:.2f} {line(hit.memory)}{' [cut]' if hit.cut else ''}" for hit in found.hits]
+    entries = [f"{hit.score:.2f} {line(hit.memory)}{foot(hit.alike, hit.cut)}" for hit in found.hits]
     terminal.show(describe_recall(found), "\n\n".join(entries) or "Nothing was found.")
     if not terminal.as_json:
-        notes = [f"{found.omitted} more did not fit into --max-tokens"] if found.omitted else []
-        for note in [*notes, *found.degraded]:
+        for note in _notes(found):
             click.echo(f"({note})", err=True)
+
+
+def _notes(found: Recall) -> list[str]:
+    """What is said beside the memories of an answer."""
+    said = ["nothing clearly relevant was found; these are the nearest"] if found.relevance == "none" else []
+    said += ["[cut]: a part of a longer text; soma get reads the whole"] if any(hit.cut for hit in found.hits) else []
+    said += [f"{found.seen} more you have already"] if found.seen else []
+    said += [f"{found.omitted} more did not fit into --max-tokens"] if found.omitted else []
+    said += found.degraded
+    return said + ([f"others: --since-cursor {found.cursor}"] if found.cursor else [])
 
 
 def _prepare(terminal: Terminal, shared: Opened) -> None:

@@ -143,6 +143,8 @@ def query_json(query: RecallQuery) -> dict[str, Any]:
         "hybrid": query.hybrid,
         "order": query.order,
         "max_tokens": query.max_tokens,
+        "fold": query.fold,
+        "since_cursor": query.since_cursor,
     }
 
 
@@ -154,7 +156,8 @@ def memory_from(found: Any) -> Memory:
 def recall_from(found: Any) -> Recall:
     """An answer of `POST /recall`."""
     hits = [
-        {"memory": {"namespace": ""} | memory, "parts": memory["parts"], "cut": memory["cut"]}
+        {"memory": {"namespace": ""} | memory}
+        | {"parts": memory["parts"], "cut": memory["cut"], "alike": memory.get("alike", [])}
         for memory in (match["memory"] for match in found["matches"])
     ]
     return rebuilt(Recall, found | {"hits": hits})

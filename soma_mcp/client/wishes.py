@@ -28,6 +28,8 @@ class RecallFields(FilterFields, total=False):
     max_tokens: int
     hybrid: bool
     payload: Mapping[str, Any]
+    fold: bool
+    since_cursor: str | None
 
 
 class BrowseFields(FilterFields, total=False):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from soma_core.domain.memory import Memory, numbers
+from soma_core.domain.query import Alike as Folded
 from soma_core.domain.query import Hit, Parts, Recall
 from soma_core.domain.receipts import StoreReceipt
+from soma_core.domain.relevance import Relevance
 from soma_core.engine import Status
 from soma_mcp.tools.answers import MemoryAnswer, PartsAnswer, describe, parts_of, stamp
 from soma_mcp.tools.store import StoreAnswer, describe_stored
@@ -23,11 +25,20 @@ class MemoryBody(MemoryAnswer):
     position: int | None
 
 
+class Alike(TypedDict):
+    """A memory that says the same as a match, and stands behind it."""
+
+    id: str
+    version: int
+    occurred_at: str
+
+
 class Found(MemoryBody):
     """A memory with its score taken apart."""
 
     parts: PartsAnswer
     cut: bool
+    alike: NotRequired[list[Alike]]
 
 
 class Match(BaseModel):
@@ -91,6 +102,9 @@ class Recalled(TypedDict):
     degraded: list[str]
     omitted: int
     tokens: int
+    relevance: Relevance
+    seen: int
+    cursor: str
 
 
 class Batches(TypedDict):
@@ -160,16 +174,21 @@ def memory_body(memory: Memory) -> MemoryBody:
     return {**describe(memory), "created_at": stamp(memory.created_at), "position": memory.position}
 
 
-def match_of(memory: Memory, parts: Parts, cut: bool = False) -> dict[str, Any]:
+def match_of(memory: Memory, parts: Parts, cut: bool = False, alike: Sequence[Folded] = ()) -> dict[str, Any]:
     """The payload's fields, as callers have always got them, and the memory beside them."""
     named: dict[str, Any] = {"text": memory.text, **memory.payload}
     named |= {"id": str(memory.id), "score": parts.total, "coord": memory.coordinate}
-    return {**named, "memory": {**memory_body(memory), "parts": parts_of(parts), "cut": cut}}
+    shown: dict[str, Any] = {**memory_body(memory), "parts": parts_of(parts), "cut": cut}
+    if alike:
+        shown["alike"] = [
+            {"id": str(each.id), "version": each.version, "occurred_at": stamp(each.occurred_at)} for each in alike
+        ]
+    return {**named, "memory": shown}
 
 
 def match_hit(hit: Hit) -> dict[str, Any]:
     """A hit of a recall."""
-    return match_of(hit.memory, hit.parts, hit.cut)
+    return match_of(hit.memory, hit.parts, hit.cut, hit.alike)
 
 
 def match_term(memory: Memory) -> dict[str, Any]:
@@ -196,6 +215,9 @@ def recalled(found: Recall) -> dict[str, Any]:
         "degraded": list(found.degraded),
         "omitted": found.omitted,
         "tokens": found.tokens,
+        "relevance": found.relevance,
+        "seen": found.seen,
+        "cursor": found.cursor,
     }
 
 

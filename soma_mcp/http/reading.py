@@ -103,6 +103,8 @@ def recall_query(
         hybrid=hybrid is not False,
         payload=payload,
         terms=terms,
+        fold=asked.fold,
+        since_cursor=asked.since_cursor,
     )
 
 

@@ -20,6 +20,9 @@ EXAMPLE_PAYLOAD = {"text": "Ana prefers tabs over spaces", "project": "heron"}
 TypeName = Literal["episodic", "semantic", "procedural"]
 Coordinate = Annotated[str, Field(description="1 to 8 finite numbers joined by commas", examples=["1,2.5,3"])]
 TopK = Annotated[int, Field(ge=1, le=MAX_TOP_K, description="How many memories at most")]
+SinceCursor = Annotated[
+    str | None, Field(description="The `cursor` of an earlier answer: what was shown by then is left out")
+]
 Filters = Annotated[
     dict[str, Any],
     Field(
@@ -79,6 +82,8 @@ class Question(Body):
     top_k: TopK = 5
     type: TypeName | None = None
     filters: Filters | None = None
+    fold: bool = Field(False, description="Show memories that say the same as one, the others in its `alike`")
+    since_cursor: SinceCursor = None
 
 
 class Recall(Question):
@@ -87,7 +92,7 @@ class Recall(Question):
     query: str = Field(examples=["How does Ana indent?"])
     hybrid: bool | None = Field(None, description="false: by meaning only; default: by words too")
     order: Literal["score", "time"] = "score"
-    max_tokens: int | None = Field(None, ge=1, le=100_000, description="Budget for the texts; default: no budget")
+    max_tokens: int | None = Field(None, ge=1, le=100_000, description="Budget for the answer; default: none")
 
 
 class RecallBatch(Question):

@@ -11,7 +11,7 @@ from mcp_types import CallToolResult, TextContent
 from typing_extensions import TypedDict
 
 from soma_core.domain.errors import SomaError
-from soma_core.domain.memory import Memory, short_id
+from soma_core.domain.memory import Memory
 from soma_core.domain.query import Parts
 
 
@@ -97,14 +97,6 @@ def parts_of(parts: Parts) -> PartsAnswer:
         "recency": parts.recency,
         "total": parts.total,
     }
-
-
-def line(memory: Memory) -> str:
-    """A memory in one entry: when, where, short id, who, what."""
-    where = f" in {memory.thread}" if memory.thread else ""
-    tags = "".join(f" #{tag}" for tag in memory.tags)
-    who = f"{memory.speaker}: " if memory.speaker else ""
-    return f"[{short_id(memory.id)}] {memory.occurred_at:%Y-%m-%d}{where}{tags}\n{who}{memory.text}"
 
 
 def stamp(moment: datetime) -> str:

@@ -9,9 +9,10 @@ from mcp_types import CallToolResult
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from soma_core.domain.query import Filter, Recall, RecallQuery
+from soma_core.domain.query import Filter, Hit, Recall, RecallQuery
+from soma_core.domain.rendering import rendered
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import BriefAnswer, PartsAnswer, answer, brief, line, parts_of
+from soma_mcp.tools.answers import BriefAnswer, PartsAnswer, answer, brief, parts_of
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
 
@@ -19,6 +20,7 @@ class HitAnswer(BriefAnswer):
     score: float
     parts: PartsAnswer
     cut: bool
+    alike: list[str]
 
 
 class RecallAnswer(TypedDict):
@@ -26,6 +28,9 @@ class RecallAnswer(TypedDict):
     degraded: list[str]
     omitted: int
     tokens: int
+    relevance: str
+    seen: int
+    cursor: str
 
 
 def recall_tool(box: Toolbox) -> Tool:
@@ -39,28 +44,33 @@ def recall_tool(box: Toolbox) -> Tool:
         since: Annotated[str | None, Field(description="ISO 8601, inclusive")] = None,
         until: Annotated[str | None, Field(description="ISO 8601; a date includes that day")] = None,
         order: Annotated[Any, Field(json_schema_extra={"enum": ["score", "time"]})] = "score",
-        max_tokens: Annotated[int, Field(description="Budget for the texts")] = 2000,
+        max_tokens: Annotated[int, Field(description="Budget for the answer")] = 2000,
+        since_cursor: Annotated[str | None, Field(description="cursor of an answer: leave out what it showed")] = None,
     ) -> Annotated[CallToolResult, RecallAnswer]:
         """Search long-term memory by meaning and words: before answering from assumption, and when a task starts."""
         wanted = Filter.parse(types=types, tags=tags, thread=thread, speaker=speaker, since=since, until=until)
-        question = RecallQuery.parse(query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted)
+        question = RecallQuery.parse(
+            query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted, since_cursor=since_cursor
+        )
         found = await box.call(Soma.recall, box.scope(), question)
-        return answer(_shown(found), describe_recall(found))
+        return answer(rendered(found, question.max_tokens), describe_recall(found))
 
     return make_tool(recall, read_only=True)
 
 
 def describe_recall(found: Recall) -> RecallAnswer:
     """An answer as structured content."""
-    hits: list[HitAnswer] = [
-        {**brief(hit.memory), "score": hit.score, "parts": parts_of(hit.parts), "cut": hit.cut} for hit in found.hits
-    ]
-    return {"hits": hits, "degraded": list(found.degraded), "omitted": found.omitted, "tokens": found.tokens}
+    return {
+        "hits": [_hit(hit) for hit in found.hits],
+        "degraded": list(found.degraded),
+        "omitted": found.omitted,
+        "tokens": found.tokens,
+        "relevance": found.relevance,
+        "seen": found.seen,
+        "cursor": found.cursor,
+    }
 
 
-def _shown(found: Recall) -> str:
-    entries = [line(hit.memory) + (" [cut]" if hit.cut else "") for hit in found.hits] or ["Nothing was found."]
-    if found.omitted:
-        entries.append(f"({found.omitted} more did not fit into max_tokens)")
-    entries += [f"(degraded: {reason})" for reason in found.degraded]
-    return "\n\n".join(entries)
+def _hit(hit: Hit) -> HitAnswer:
+    alike = [str(each.id) for each in hit.alike]
+    return {**brief(hit.memory), "score": hit.score, "parts": parts_of(hit.parts), "cut": hit.cut, "alike": alike}

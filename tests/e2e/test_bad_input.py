@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.clients import McpClient, Server, Shell, error_of, mcp_client, server
+from tests.e2e.clients import McpClient, Server, Shell, error_of, mcp_client, server, text_of
+from tests.support.queries import LONG, ODD
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -148,6 +149,11 @@ def test_a_wrong_or_unknown_argument_of_store_is_named(client: McpClient, memory
         ("recall", {"query": "x", "limit": "many"}, "limit"),
         ("recall", {"query": "x", "max_tokens": 0}, "max_tokens"),
         ("recall", {"query": "x", "order": "random"}, "order"),
+        ("recall", {"query": "x", "since_cursor": ""}, "since_cursor"),
+        ("recall", {"query": "x", "since_cursor": "nonsense"}, "since_cursor"),
+        ("recall", {"query": "x", "since_cursor": "AAAAAAAA"}, "since_cursor"),
+        ("recall", {"query": "x", "since_cursor": "A" * 2_000}, "since_cursor"),
+        ("recall", {"query": "x", "since_cursor": 5}, "since_cursor"),
         ("recall", {"query": "x", "types": ["dream"]}, "types"),
         ("recall", {"query": "x", "types": "episodic"}, "types"),
         ("recall", {"query": "x", "tags": ["t"] * 65}, "tags"),
@@ -182,6 +188,31 @@ def test_every_tool_names_the_argument_that_is_wrong(
     assert field in error["message"]
     assert error["fields"][0].startswith(field)
     assert client.ok("status")
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpClient]:
+    """A server that has something to find, its model loaded."""
+    with mcp_client(tmp_path_factory.mktemp("odd") / "home") as client:
+        client.many("store", [{"text": f"The zebra {n} is here", "speaker": "Ana"} for n in range(12)])
+        client.until_embedded()
+        yield client
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_question_is_answered_by_a_tool(asked: McpClient, what: str) -> None:
+    found = asked.ok("recall", query=ODD[what])
+
+    assert found["degraded"] == []
+    assert len(found["hits"]) == 10
+
+
+def test_a_question_of_ten_thousand_words_is_cut_and_the_answer_says_so(asked: McpClient) -> None:
+    result = asked.call("recall", query=LONG)
+
+    assert result.structured_content is not None
+    assert len(result.structured_content["hits"]) == 10
+    assert "(degraded: query: only its first 2000 words were used)" in text_of(result)
 
 
 @pytest.mark.parametrize(

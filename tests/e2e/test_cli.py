@@ -86,6 +86,19 @@ def test_store_get_browse_recall_and_forget_tell_people_what_they_did(shell: She
     assert shell.complaint("get", memory_id).startswith("soma: not_found: ids: no memory has the id")
 
 
+def test_a_second_recall_with_the_cursor_leaves_out_what_the_first_showed(shell: Shell) -> None:
+    for text in ("Owls sleep by day.", "owls sleep by day", "Owls hunt by night."):
+        shell.text("store", text)
+
+    first = shell.json("recall", "owls", "--limit", "1")
+    (hit,) = first["hits"]
+    second = shell.json("recall", "owls", "--since-cursor", first["cursor"])
+    assert hit["id"] not in {found["id"] for found in second["hits"]}
+    assert second["seen"] == 1 + len(hit["alike"])
+    assert "(1 alike: [" in shell.text("recall", "owls")
+    assert "since_cursor" in shell.complaint("recall", "owls", "--since-cursor", "nonsense")
+
+
 def test_store_get_browse_recall_and_forget_tell_programs_the_same(shell: Shell) -> None:
     flags = ["--type", "semantic", "--tag", "a", "--tag", "b", "--thread", "t", "--speaker", "s", "--importance", "0.9"]
     flags += ["--occurred-at", "2026-01-02", "--coordinate", "1,2", "--payload", '{"x": [1, "ü"]}', "--key", "k"]

@@ -109,6 +109,9 @@ def test_a_memory_comes_back_with_every_field_and_is_found_and_forgotten(client:
     assert hit.memory == memory
     assert hit.score == hit.parts.total > 0
     assert client.recall("four", payload={"n": 7}).hits == []
+    found = client.recall("four", thread="zoo")
+    again = client.recall("four", thread="zoo", since_cursor=found.cursor)
+    assert ([each.memory for each in found.hits], again.hits, again.seen) == ([memory], [], 1)
     assert client.forget(thread="zoo", before=moment, dry_run=True).count == 0
     forgotten = client.forget([receipt.id], purge=True, reason="a test")
     assert (forgotten.ids, forgotten.count) == ([receipt.id], 1)

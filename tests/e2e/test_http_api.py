@@ -204,7 +204,7 @@ SHELF: list[dict[str, Any]] = [
 
 def test_a_match_is_the_payload_with_id_score_and_coord_and_the_memory(shelf: Caller) -> None:
     answer = shelf.post("/recall", {"query": "Does Ana like tabs or spaces?", "top_k": 3})
-    assert set(answer) == {"matches", "degraded", "omitted", "tokens"}
+    assert set(answer) == {"matches", "degraded", "omitted", "tokens", "relevance", "seen", "cursor"}
     assert answer["degraded"] == []
     assert len(answer["matches"]) == 3
     best = answer["matches"][0]
@@ -306,6 +306,33 @@ def test_a_budget_of_tokens_leaves_out_what_does_not_fit(shelf: Caller) -> None:
     answer = shelf.post("/recall", {"query": "tabs", "max_tokens": 15})
     assert 0 < answer["tokens"] <= 15 < whole["tokens"]
     assert answer["omitted"] == 5 - len(answer["matches"]) > 0
+
+
+def test_a_second_question_with_the_cursor_brings_only_what_is_new(shelf: Caller) -> None:
+    first = shelf.post("/recall", {"query": "tabs", "top_k": 2})
+    assert (len(first["matches"]), first["seen"]) == (2, 0)
+    second = shelf.post("/recall", {"query": "tabs", "since_cursor": first["cursor"]})
+    assert second["seen"] == 2
+    assert not set(texts(first["matches"])) & set(texts(second["matches"]))
+    assert len(second["matches"]) == len(SHELF) - 2
+    third = shelf.get("/recall", query="tabs", since_cursor=second["cursor"])
+    assert (third["matches"], third["seen"]) == ([], len(SHELF))
+    scored = shelf.post("/recall_with_scores", {"query": "tabs", "since_cursor": first["cursor"]})["results"]
+    assert texts(scored) == texts(second["matches"])
+
+
+def test_what_says_the_same_is_shown_as_one_only_when_that_is_asked_for(api: Caller) -> None:
+    for number, text in enumerate(("The owl sleeps", "owl sleeps.", "The owl wakes")):
+        api.store(text, coord=f"{number},{number}")
+    asked = {"query": "does the owl sleep"}
+    assert len(api.post("/recall", asked)["matches"]) == 3
+    best, other = api.post("/recall", asked | {"fold": True})["matches"]
+    if "alike" not in best["memory"]:
+        best, other = other, best
+    assert "alike" not in other["memory"]
+    (alike,) = best["memory"]["alike"]
+    assert set(alike) == {"id", "version", "occurred_at"}
+    assert len({best["id"], other["id"], alike["id"]}) == 3
 
 
 def test_a_text_over_the_budget_is_cut_and_says_so(api: Caller) -> None:

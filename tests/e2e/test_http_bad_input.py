@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.http_server import Caller, error_of, http_server
+from tests.support import queries
 
 POSTS = (
     "/store", "/store_bulk", "/recall", "/recall_batch", "/recall_with_scores", "/hybrid_recall_with_scores",
@@ -241,6 +242,11 @@ COMMON: list[tuple[dict[str, Any], str]] = [
     ({"filters": {"a": "\ud800"}}, "filters.a"),
     ({"filters": {"a": float("nan")}}, "filters.a"),
     ({"filters": {"\0": 1}}, "filters key"),
+    ({"fold": "yes"}, "fold"),
+    ({"since_cursor": ""}, "since_cursor"),
+    ({"since_cursor": "nonsense"}, "since_cursor"),
+    ({"since_cursor": "AAAAAAAA"}, "since_cursor"),
+    ({"since_cursor": 5}, "since_cursor"),
 ]
 
 
@@ -251,6 +257,16 @@ def test_what_every_recall_takes_is_checked_in_every_recall(api: Caller, path: s
     if "query" in QUESTIONS[path]:
         for query in ("", " ", "\0", "\ud800", 5, None, ["x"]):
             check(api.refused(422, "POST", path, json.dumps(QUESTIONS[path] | {"query": query}).encode()), "query")
+
+
+def test_an_odd_question_is_answered_by_every_recall(api: Caller) -> None:
+    for path in QUESTIONS:
+        for query in (*queries.ODD.values(), queries.LONG):
+            asked = QUESTIONS[path] | ({"query": query} if "query" in QUESTIONS[path] else {"queries": [query]})
+            assert isinstance(api.post(path, asked)["degraded"], list)
+    assert "query: only its first 2000 words were used" in api.post("/recall", {"query": queries.LONG})["degraded"]
+    (match,) = api.post("/recall", {"query": "; DROP TABLE memory --"})["matches"]
+    assert match["text"] == "the one memory"
 
 
 def test_filters_as_deep_as_allowed_are_taken(api: Caller) -> None:
@@ -266,6 +282,8 @@ ADDRESSES: list[tuple[str, tuple[str, ...]]] = [
     ("/recall?query=x&top_k=many", ("top_k",)),
     ("/recall?query=x&type=epic", ("type",)),
     ("/recall?query=x&hybrid=perhaps", ("hybrid",)),
+    ("/recall?query=x&since_cursor=", ("since_cursor",)),
+    ("/recall?query=x&since_cursor=AAAAAAAA", ("since_cursor",)),
     ("/recall?query=x&filters=", ("filters",)),
     ("/recall?query=x&filters=%7Bbad", ("filters",)),
     ("/recall?query=x&filters=[]", ("filters",)),

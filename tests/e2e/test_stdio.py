@@ -10,6 +10,7 @@ import pytest
 import tokenizers
 from mcp import MCPError
 
+from soma_core.domain.excerpts import count_tokens
 from tests.e2e.clients import MODES, ROOT, McpClient, files_holding, mcp_client, text_of
 
 MODEL = ROOT / "embeddings" / "models" / "bge-small-en-v1.5-int8"
@@ -506,3 +507,90 @@ def test_namespaces_of_one_folder_do_not_see_each_other(home: Path, mode: str) -
         assert right.ok("forget", before="2100-01-01")["ids"] == [other["id"]]
         assert left.texts("what does the hand hold") == ["The left hand holds a pear."]
         assert left.ok("status")["counts"]["live"] == 1
+
+
+# Answers made for a model
+
+
+def test_the_text_of_an_answer_keeps_to_the_budget_whatever_that_is(client: McpClient) -> None:
+    for number in range(12):
+        client.ok(
+            "store", text=f"Damson {number}. " + "The damson jam is in the cellar of the house. " * 60, thread="jam"
+        )
+
+    for budget in (1, 5, 12, 30, 100, 300, 700, 2_000, 5_000):
+        result = client.call("recall", query="damson jam", thread="jam", max_tokens=budget, limit=12)
+        found = result.structured_content
+        assert found is not None
+        assert count_tokens(text_of(result)) == found["tokens"] <= budget
+        assert len(found["hits"]) + found["omitted"] == 12
+    default = client.ok("recall", query="damson jam", thread="jam")
+    assert (len(default["hits"]), default["omitted"]) == (10, 0)
+
+
+def test_a_long_memory_is_shown_by_the_passage_that_matched_and_get_has_the_whole(client: McpClient) -> None:
+    filler = "Nothing happened on that day, as on most days. " * 80
+    text = f"{filler}Then the medlar tree was felled by lightning. {filler}"
+    client.ok("store", text=text, thread="medlar")
+
+    result = client.call("recall", query="medlar tree lightning", thread="medlar", max_tokens=300)
+
+    assert "Then the medlar tree was felled by lightning." in text_of(result)
+    assert "[cut]" in text_of(result)
+    assert "get reads the whole" in text_of(result)
+    assert result.structured_content is not None
+    (hit,) = result.structured_content["hits"]
+    assert hit["cut"] is True
+    assert hit["text"] in text
+    assert client.ok("get", ids=[hit["id"]])["memories"][0]["text"] == text
+
+
+def test_memories_that_say_the_same_are_one_hit(client: McpClient) -> None:
+    same = [
+        client.ok("store", text=text, thread="sloe")["id"] for text in ("The sloe gin is ripe.", "sloe gin is ripe")
+    ]
+    other = client.ok("store", text="The sloe gin is not ripe.", thread="sloe")["id"]
+
+    result = client.call("recall", query="is the sloe gin ripe", thread="sloe")
+
+    assert result.structured_content is not None
+    hits = result.structured_content["hits"]
+    assert {frozenset([hit["id"], *hit["alike"]]) for hit in hits} == {frozenset(same), frozenset([other])}
+    assert "(1 alike: [" in text_of(result)
+
+
+def test_a_second_recall_with_the_cursor_brings_only_what_is_new(client: McpClient) -> None:
+    client.many(
+        "store", [{"text": f"Elderberry note {n}", "thread": "elder", "coordinate": f"77,{n}"} for n in range(6)]
+    )
+    asked = {"query": "elderberry", "thread": "elder"}
+
+    result = client.call("recall", **asked, limit=4)
+    assert result.structured_content is not None
+    cursor = result.structured_content["cursor"]
+    assert f"(cursor: {cursor})" in text_of(result)
+    second = client.ok("recall", **asked, since_cursor=cursor)
+
+    assert (len(second["hits"]), second["seen"]) == (2, 4)
+    shown = {hit["id"] for hit in [*result.structured_content["hits"], *second["hits"]]}
+    assert len(shown) == 6
+    client.ok("store", text="Elderberry note revised", thread="elder", coordinate="77,3")
+    third = client.ok("recall", **asked, since_cursor=second["cursor"])
+    assert [hit["text"] for hit in third["hits"]] == ["Elderberry note revised"]
+    assert text_of(client.call("recall", **asked, since_cursor=third["cursor"])).startswith("Nothing new was found.")
+
+
+def test_an_answer_that_holds_nothing_relevant_says_so(home: Path) -> None:
+    with mcp_client(home) as client:
+        client.many("store", [{"text": text} for text in ("Ana prefers tabs over spaces.", "We ship on Tuesdays.")])
+        client.until_embedded()
+
+        about = client.call("recall", query="Does Ana like tabs or spaces?")
+        beside = client.call("recall", query="Which vaccine did the kitten get at the vet in Lisbon?")
+
+        assert about.structured_content is not None
+        assert about.structured_content["relevance"] == "some"
+        assert beside.structured_content is not None
+        assert beside.structured_content["relevance"] == "none"
+        assert len(beside.structured_content["hits"]) == 2
+        assert text_of(beside).startswith("Nothing clearly relevant was found. The nearest:")

@@ -15,12 +15,10 @@ from hypothesis import strategies as st
 from soma_core.domain.asking import Question
 from soma_core.domain.candidates import Features
 from soma_core.domain.errors import InvalidInput
-from soma_core.domain.memory import Memory, MemoryType, parse_coordinate
-from soma_core.domain.passages import PASSAGE_CHARS, PASSAGE_WORDS, split_passages
-from soma_core.domain.query import Hit, Parts
-from soma_core.domain.scoring import SCALE, STEPS, count_tokens, pack, ranked, scored, spread
+from soma_core.domain.memory import parse_coordinate
+from soma_core.domain.passages import OVERLAP_WORDS, PASSAGE_CHARS, PASSAGE_WORDS, passage_spans, split_passages
+from soma_core.domain.scoring import SCALE, STEPS, ranked, scored, spread
 from soma_core.domain.validation import check_time
-from tests.support.clock import NOON
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 keys = st.integers(0, 50).map(lambda n: UUID(int=n))
@@ -55,33 +53,23 @@ def test_any_text_is_a_coordinate_or_refused(text: str) -> None:
 
 
 @given(texts)
-def test_passages_lose_no_word_and_keep_to_their_bounds(text: str) -> None:
+def test_passages_leave_out_only_white_space_and_keep_to_their_bounds(text: str) -> None:
+    spans = passage_spans(text)
     passages = split_passages(text)
-    assert "".join("".join(passages).split()) == "".join(text.split())
+    assert passages == [text[start:end] for start, end in spans]
+    assert spans == sorted(set(spans))
     assert all(passage == passage.strip() != "" for passage in passages)
     assert all(len(passage.split()) <= PASSAGE_WORDS and len(passage) <= PASSAGE_CHARS for passage in passages)
-    if max((len(word) for word in text.split()), default=0) <= PASSAGE_CHARS:
-        assert [word for passage in passages for word in passage.split()] == text.split()
+    covered = {at for start, end in spans for at in range(start, end)}
+    assert all(text[at].isspace() for at in range(len(text)) if at not in covered)
 
 
-def hit(number: int, text: str) -> Hit:
-    values: dict[str, Any] = {"thread": None, "position": None, "speaker": None, "coordinate": None}
-    times: dict[str, Any] = {"occurred_at": NOON, "recorded_at": NOON, "created_at": NOON}
-    key = UUID(int=number)
-    memory = Memory(key, "ns", 1, text, MemoryType.EPISODIC, (), **values, **times, importance=0.5, payload={})
-    return Hit(memory, Parts(1.0, 1.0, 2.0))
-
-
-@given(st.lists(texts.filter(str.strip), max_size=6), st.integers(1, 200))
-def test_packing_never_exceeds_the_budget_and_keeps_the_order(given_texts: list[str], budget: int) -> None:
-    hits = [hit(n, text) for n, text in enumerate(given_texts)]
-    packed, used = pack(hits, budget)
-    numbers = [h.memory.id.int for h in packed]
-    assert used == sum(count_tokens(h.memory.text) for h in packed) <= budget
-    assert numbers == sorted(set(numbers))
-    assert bool(packed) == bool(hits)
-    assert all(h.memory.text == given_texts[h.memory.id.int] or h.cut for h in packed)
-    assert all(given_texts[h.memory.id.int].startswith(h.memory.text) for h in packed)
+@given(texts)
+def test_a_passage_repeats_no_more_than_the_end_of_the_one_before(text: str) -> None:
+    for (start, end), (next_start, next_end) in itertools.pairwise(passage_spans(text)):
+        assert start < next_start
+        assert end < next_end
+        assert len(text[next_start:end].split()) <= OVERLAP_WORDS
 
 
 @given(scores)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from soma_core.domain.passages import PASSAGE_CHARS, PASSAGE_WORDS, dated, split_passages, spoken
+from soma_core.domain.passages import OVERLAP_WORDS, PASSAGE_CHARS, PASSAGE_WORDS, dated, split_passages, spoken
 from soma_core.domain.validation import MAX_TEXT_BYTES
 
 
@@ -17,8 +17,26 @@ def test_a_short_text_is_one_passage() -> None:
 
 def test_a_long_text_is_cut_between_sentences() -> None:
     passages = split_passages("One two three four five. " * 100)
-    assert len(passages) == 3
+    assert len(passages) == 4
     assert all(passage.endswith("five.") and len(passage.split()) <= PASSAGE_WORDS for passage in passages)
+
+
+def test_a_passage_begins_with_the_last_sentences_of_the_one_before() -> None:
+    sentences = [f"Sentence {number} has just these seven words." for number in range(60)]
+    first, second, *_ = split_passages(" ".join(sentences))
+    common = [sentence for sentence in sentences if sentence in first and sentence in second]
+    assert sum(len(sentence.split()) for sentence in common) in range(20, OVERLAP_WORDS + 1)
+    assert first.endswith(common[-1])
+    assert second.startswith(common[0])
+
+
+def test_a_sentence_that_is_too_long_to_repeat_is_not_repeated() -> None:
+    passages = split_passages(("word " * 99 + "end. ") * 4)
+    assert [len(passage.split()) for passage in passages] == [100] * 4
+
+
+def test_a_long_blank_text_has_no_passage() -> None:
+    assert split_passages("\n" * 4_000) == []
 
 
 def test_a_text_without_spaces_is_cut_at_characters() -> None:

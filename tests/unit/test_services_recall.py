@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from soma_core.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
+from soma_core.domain.excerpts import count_tokens
 from soma_core.domain.memory import NewMemory, Scope, short_id
 from soma_core.domain.query import QUERY_WORDS, Filter, RecallQuery
+from soma_core.domain.relevance import THRESHOLDS
+from soma_core.domain.rendering import rendered
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
 
 
@@ -174,7 +177,7 @@ def test_more_than_a_thousand_pending_is_said(engine: Engine) -> None:
 def test_equal_scores_give_the_same_order_every_time_the_newest_first(engine: Engine, indexed: bool) -> None:
     engine.index.opened = indexed
     ids = [engine.store("zebra").id for _ in range(20)]
-    answers = [[hit.memory.id for hit in engine.recall("zebra", limit=20).hits] for _ in range(3)]
+    answers = [[hit.memory.id for hit in engine.recall("zebra", limit=20, fold=False).hits] for _ in range(3)]
     assert answers[0] == answers[1] == answers[2] == sorted(ids, reverse=True)
 
 
@@ -206,9 +209,89 @@ def test_an_answer_in_time_order_is_of_the_best_by_score(engine: Engine) -> None
 def test_what_does_not_fit_into_the_budget_is_counted(engine: Engine) -> None:
     for n in range(5):
         engine.store(f"zebra {n} " + "word " * 20)
-    answer = engine.recall("zebra", max_tokens=60)
+    answer = engine.recall("zebra", max_tokens=140)
     assert (len(answer.hits), answer.omitted) == (2, 3)
-    assert answer.tokens <= 60
+    assert count_tokens(rendered(answer, 140)) == answer.tokens <= 140
+
+
+def test_a_long_memory_is_shown_by_the_passage_that_matched_and_counts_once(engine: Engine) -> None:
+    filler = "Nothing of note is said in this sentence at all. " * 60
+    text = f"{filler}The zebra crossing was painted green. {filler}"
+    engine.store(text)
+    engine.store("another text")
+    for indexed in (False, True):
+        (hit,) = (hit for hit in engine.recall("zebra crossing", max_tokens=300).hits if hit.cut)
+        assert "The zebra crossing was painted green." in hit.memory.text
+        assert hit.memory.text in text
+        if not indexed:
+            engine.soma.index(SCOPE)
+    assert engine.recall("zebra crossing", max_tokens=5_000).hits[0].memory.text == text
+
+
+def test_each_of_ten_long_memories_is_in_the_default_answer(engine: Engine) -> None:
+    for number in range(10):
+        engine.store(f"zebra{number} is here. " + "The zebra is in this sentence too, with other words. " * 80)
+    engine.soma.index(SCOPE)
+    answer = engine.recall("zebra")
+    assert (len(answer.hits), answer.omitted) == (10, 0)
+    assert all(hit.cut for hit in answer.hits)
+    assert count_tokens(rendered(answer, 2_000)) == answer.tokens <= 2_000
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_says_the_same_is_one_hit_that_names_the_others(engine: Engine, indexed: bool) -> None:
+    engine.index.opened = indexed
+    ids = [engine.store(text).id for text in ("The zebra runs.", "zebra runs", "Zebra runs!", "the zebra sleeps")]
+    answer = engine.recall("zebra")
+    assert [hit.memory.id for hit in answer.hits if not hit.alike] == [ids[3]]
+    (hit,) = (hit for hit in answer.hits if hit.alike)
+    assert {hit.memory.id, *(each.id for each in hit.alike)} == set(ids[:3])
+    assert len(engine.recall("zebra", fold=False).hits) == 4
+
+
+def test_a_second_recall_with_the_cursor_shows_what_the_first_did_not(engine: Engine) -> None:
+    for n in range(7):
+        engine.store(f"zebra {n}", coordinate=str(n))
+    first = engine.recall("zebra", limit=4)
+    second = engine.recall("zebra", limit=4, since_cursor=first.cursor)
+    assert (len(second.hits), second.seen, second.omitted) == (3, 4, 0)
+    assert len({hit.memory.id for answer in (first, second) for hit in answer.hits}) == 7
+    third = engine.recall("zebra", since_cursor=second.cursor)
+    assert (third.hits, third.seen) == ([], 7)
+    engine.store("zebra revised", coordinate="3")
+    assert engine.texts("zebra", since_cursor=third.cursor) == ["zebra revised"]
+
+
+def test_what_was_folded_or_left_out_for_lack_of_room_is_seen_and_unseen(engine: Engine) -> None:
+    engine.store("zebra")
+    engine.store("Zebra.")
+    engine.store("zebra with " + "many words " * 30)
+    first = engine.recall("zebra", max_tokens=60)
+    assert (len(first.hits), first.omitted) == (1, 1)
+    second = engine.recall("zebra", since_cursor=first.cursor)
+    assert [len(hit.memory.text) > 100 for hit in second.hits] == [True]
+    assert second.seen == 2
+
+
+def test_a_broken_cursor_is_refused_at_the_door() -> None:
+    for broken in ("", "x", "AAAA", "no cursor", "é", 5):
+        with pytest.raises(InvalidInput) as caught:
+            RecallQuery.parse("zebra", since_cursor=broken)
+        assert caught.value.fields == ("since_cursor",)
+
+
+def test_relevance_is_said_only_where_it_is_known(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.store("zebra crossing")
+    engine.soma.index(SCOPE)
+    assert engine.recall("zebra crossing").relevance == "unknown"
+    monkeypatch.setitem(THRESHOLDS, engine.embedder.model_id, 1.1)
+    assert engine.recall("zebra crossing").relevance == "some"
+    assert engine.recall("sausage").relevance == "none"
+    assert engine.soma.recall(Scope("other"), RecallQuery("zebra")).relevance == "none"
+    engine.store("sausage roll")
+    assert engine.recall("potato").relevance == "unknown"
+    engine.embedder.ready = False
+    assert engine.recall("potato").relevance == "unknown"
 
 
 def test_a_memory_of_another_namespace_is_never_recalled(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from soma_core.ports.index import Checkpoint
 
-FORMAT = 1
+FORMAT = 2
 """Of the stamp, the points and the engine's configuration together. An index of another format starts empty."""
 STAMP = "checkpoint.json"
 SHARD = "shard"

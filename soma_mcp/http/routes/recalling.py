@@ -35,6 +35,7 @@ from soma_mcp.http.shapes import (
     Recall,
     RecallBatch,
     RecallWithContext,
+    SinceCursor,
     TopK,
     TypeName,
 )
@@ -66,9 +67,11 @@ async def recall_by_address(
     type: TypeName | None = None,
     filters: Annotated[str | None, Query(description="As in POST, as JSON text")] = None,
     hybrid: bool | None = None,
+    fold: bool = False,
+    since_cursor: SinceCursor = None,
 ) -> JSONResponse:
     """The same, for callers that can only send an address."""
-    asked = Question(top_k=top_k, type=type, filters=_parsed_filters(filters))
+    asked = Question(top_k=top_k, type=type, filters=_parsed_filters(filters), fold=fold, since_cursor=since_cursor)
     return JSONResponse(recalled(await _ask(request, recall_query(query, asked, hybrid=hybrid))))
 
 

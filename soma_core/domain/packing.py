@@ -1,0 +1,89 @@
+"""How hits become an answer that keeps to a budget of tokens: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from soma_core.domain.cursor import Seen
+from soma_core.domain.excerpts import count_tokens
+from soma_core.domain.query import Hit, Recall
+from soma_core.domain.rendering import BETWEEN, CUT, NOT_RELEVANT, entry, framed, notes, rendered
+
+PASSAGE_TOKENS = 260
+"""Each hit gets up to so much room before any gets more: a whole passage."""
+LEAST_TOKENS = 96
+"""A text is cut to no less, and a shorter one not at all: the hit is left out instead."""
+
+Part = Callable[[Hit, int], str]
+"""The part of a hit's text that matched, of at most so many tokens."""
+
+
+def answered(found: Recall, part: Part, seen: Seen, max_tokens: int) -> Recall:
+    """The answer with as many of its hits as fit, the tokens of its text, and the cursor for what it shows.
+
+    `found` has all the hits there could be, the best first.
+    """
+    answer = _showing(found, found.hits, seen)
+    if count_tokens(framed(answer)) > max_tokens:
+        # What is said beside the hits takes its room first, unless that is most of it: it is left out then.
+        beside = [NOT_RELEVANT, CUT, *notes(replace(answer, omitted=len(found.hits)))]
+        room = max_tokens - count_tokens(BETWEEN.join(beside)) - 1
+        answer = _showing(found, pack(found.hits, room if 2 * room > max_tokens else max_tokens, part), seen)
+    return replace(answer, tokens=count_tokens(rendered(answer, max_tokens)))
+
+
+def _showing(found: Recall, hits: Sequence[Hit], seen: Seen) -> Recall:
+    shown = [(hit.memory.id, hit.memory.version) for hit in hits]
+    alike = [(each.id, each.version) for hit in hits for each in hit.alike]
+    return replace(found, hits=hits, omitted=len(found.hits) - len(hits), cursor=str(seen.adding([*alike, *shown])))
+
+
+def pack(hits: Sequence[Hit], room: int, part: Part) -> list[Hit]:
+    """The hits whose entries fit into `room` tokens, in their order.
+
+    As many come in as there is room for with `LEAST_TOKENS` of each text. All then grow together up to a passage, and
+    after that to their whole texts, the best first. Where not even the first comes in, it gets what room there is.
+    """
+    whole = [_tokens(hit) for hit in hits]
+    frames = [_tokens(_cut(hit, "")) for hit in hits]
+    shares: dict[int, int] = {}
+    spare = room
+    for number in range(len(hits)):
+        least = min(whole[number], frames[number] + LEAST_TOKENS)
+        if least <= spare:
+            shares[number] = least
+            spare -= least
+    if not shares:
+        return [_cut(hit, part(hit, max(1, room - _tokens(_cut(hit, ""))))) for hit in hits[:1]]
+    shares = _grown(shares, {n: min(whole[n], frames[n] + PASSAGE_TOKENS) for n in shares}, room)
+    spare = room - sum(shares.values())
+    packed: list[Hit] = []
+    for number, share in shares.items():
+        hit, share = hits[number], share + spare
+        packed.append(hit if whole[number] <= share else _cut(hit, part(hit, share - frames[number])))
+        spare = share - _tokens(packed[-1])
+    return packed
+
+
+def _grown(shares: Mapping[int, int], most: Mapping[int, int], room: int) -> dict[int, int]:
+    """The shares, the small ones raised to one level as far as there is room; none over its own `most`."""
+    low, high = 0, max(most.values())
+    raised = dict(shares)
+    while low <= high:
+        level = (low + high) // 2
+        tried = {n: max(share, min(most[n], level)) for n, share in shares.items()}
+        if sum(tried.values()) <= room:
+            raised, low = tried, level + 1
+        else:
+            high = level - 1
+    return raised
+
+
+def _tokens(hit: Hit) -> int:
+    """What a hit takes of an answer, with what parts it from the next."""
+    return count_tokens(entry(hit) + BETWEEN)
+
+
+def _cut(hit: Hit, text: str) -> Hit:
+    return replace(hit, memory=replace(hit.memory, text=text), cut=text != hit.memory.text)

@@ -1,0 +1,27 @@
+"""Whether an answer seems to be about its question at all: measured, see docs/recall.md."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Relevance = Literal["some", "none", "unknown"]
+
+THRESHOLDS = {"bge-small-en-v1.5:int8": 0.67}
+"""By model: cosines of one say nothing about those of another. Below it, nothing is clearly relevant."""
+SHARE_WEIGHT = 0.2
+LOOKED_AT = 3
+"""So many of the best hits are asked for the question's words."""
+
+
+def relevance(model_id: str, cosine: float | None, share: float, complete: bool) -> Relevance:
+    """What the best cosine of all candidates, and the best share of the question's words in a passage, come to.
+
+    Without a threshold for the model it is unknown. So it is where the answer misses something and what there is says
+    nothing.
+    """
+    threshold = THRESHOLDS.get(model_id)
+    if threshold is None:
+        return "unknown"
+    if (cosine or 0.0) + SHARE_WEIGHT * share >= threshold:
+        return "some"
+    return "none" if complete else "unknown"

@@ -1,0 +1,105 @@
+"""From ranked candidates to an answer: what is new to the caller, once, within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from uuid import UUID
+
+from soma_core.domain.excerpts import excerpt
+from soma_core.domain.folding import Fold, choose
+from soma_core.domain.memory import Memory
+from soma_core.domain.packing import answered
+from soma_core.domain.passages import passage_spans, spoken
+from soma_core.domain.query import Alike, Hit, Recall, RecallQuery
+from soma_core.domain.relevance import LOOKED_AT, Relevance, relevance
+from soma_core.domain.scoring import Score
+from soma_core.ports.index import Matches, VectorIndex
+from soma_core.ports.records import RecordStore
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The candidates of a question, ranked."""
+
+    words: str
+    """What of the question was searched for."""
+    best: Sequence[int]
+    """Their ids in order of rank."""
+    scores: Mapping[int, Score]
+    matches: Matches
+    """The passages that were found; not all of them stand for live memories."""
+    cosine: float | None
+    """The best of the live ones'."""
+    degraded: Sequence[str]
+    passages: dict[UUID, tuple[int, int]] = field(default_factory=dict)
+    """Where the passages are that matched, as far as they were looked up."""
+
+
+class Answering:
+    """Reads what was ranked best and makes it fit for a model."""
+
+    def __init__(self, records: RecordStore, index: VectorIndex, model_id: str) -> None:
+        self._records = records
+        self._index = index
+        self._model_id = model_id
+
+    def answer(self, namespace: str, query: RecallQuery, ranked: Ranked) -> Recall:
+        """The best of the candidates, as many as are wanted and fit."""
+        seen = query.seen
+        chosen = choose(self._read(namespace, ranked.best, query.limit), query.limit, seen, query.fold)
+        hits = [_hit(fold, ranked.scores) for fold in chosen.folds]
+        about = self._relevance(ranked, hits[:LOOKED_AT])
+        found = Recall(hits, ranked.degraded, 0, 0, relevance=about, seen=chosen.seen)
+        answer = answered(found, partial(self._part, ranked), seen, query.max_tokens)
+        if query.order == "time":
+            return replace(answer, hits=sorted(answer.hits, key=lambda hit: (hit.memory.occurred_at, hit.memory.id)))
+        return answer
+
+    def _read(self, namespace: str, best: Sequence[int], at_once: int) -> Iterator[Memory]:
+        """The memories in order of rank, a few at a time."""
+        for start in range(0, len(best), at_once):
+            ids = [UUID(int=key) for key in best[start : start + at_once]]
+            memories = self._records.read(namespace, ids)
+            yield from (memories[key] for key in ids if key in memories)
+
+    def _relevance(self, ranked: Ranked, best: Sequence[Hit]) -> Relevance:
+        memories = [hit.memory for hit in best]
+        texts = [spoken(memory.text[slice(*self._passage(ranked, memory))], memory.speaker) for memory in memories]
+        share = max(self._index.overlap(ranked.words, texts), default=0.0)
+        return relevance(self._model_id, ranked.cosine, share, complete=not ranked.degraded)
+
+    def _part(self, ranked: Ranked, hit: Hit, room: int) -> str:
+        """What of a hit's text matched the question."""
+        overlap = partial(self._index.overlap, ranked.words)
+        return excerpt(hit.memory.text, self._passage(ranked, hit.memory), overlap, room)
+
+    def _passage(self, ranked: Ranked, memory: Memory) -> tuple[int, int]:
+        """Where the passage begins and ends that the question found, or that holds most of its words."""
+        if memory.id not in ranked.passages:
+            spans = passage_spans(memory.text)
+            number = matched_passage(ranked.matches, memory) if len(spans) > 1 else 0
+            if number is None or number >= len(spans):
+                shares = self._index.overlap(ranked.words, [memory.text[start:end] for start, end in spans])
+                number = max(range(len(spans)), key=lambda n: (shares[n], -n))
+            ranked.passages[memory.id] = spans[number]
+        return ranked.passages[memory.id]
+
+
+def matched_passage(matches: Matches, memory: Memory) -> int | None:
+    """The passage of a memory that both arms together found best; None for a memory that neither found."""
+    found: dict[int, float] = {}
+    for arm in (matches.dense, matches.lexical):
+        if arm:
+            low, high = arm[-1].score, arm[0].score
+            for match in arm:
+                if match.memory == memory.id.int and match.version == memory.version:
+                    share = (match.score - low) / (high - low) if high > low else 1.0
+                    found[match.passage] = found.get(match.passage, 0.0) + share
+    return max(found, key=lambda number: (found[number], -number), default=None)
+
+
+def _hit(fold: Fold, scores: Mapping[int, Score]) -> Hit:
+    alike = tuple(Alike(each.id, each.version, each.occurred_at) for each in fold.alike)
+    return Hit(fold.memory, scores[fold.memory.id.int].parts, alike=alike)
