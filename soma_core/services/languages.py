@@ -10,6 +10,8 @@ from soma_core.domain.query import BrowseQuery
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore
 
+OPENING = "of the newest"
+"""How every notice of languages begins."""
 SAMPLE = 100
 """So many of the newest memories are looked at."""
 LEAST = 3
@@ -70,4 +72,4 @@ def _worth_a_word(counts: Mapping[str, int], told: int) -> Mapping[str, int]:
 
 
 def _listed(counts: Mapping[str, int], told: int) -> str:
-    return f"of the newest {told} memories {', '.join(f'{n} are {name}' for name, n in counts.items())}"
+    return f"{OPENING} {told} memories {', '.join(f'{n} are {name}' for name, n in counts.items())}"

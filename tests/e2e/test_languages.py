@@ -57,7 +57,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("language", "texts", "questions"),
     [
-        ("german", GERMAN, {"Welches Haus?": 1, "Wo wohnt der Hund?": 0, "Wo sind die Knödeln?": 2}),
+        ("german", GERMAN, {"Welches Haus?": 1, "Wo wohnt der Hund?": 0, "Wo sind die guten Omas?": 2}),
         ("french", FRENCH, {"un château": 1, "les chiens": 0, "des soupes": 2}),
         ("auto", GERMAN + FRENCH, {"Welches Haus?": 1, "un château": 4, "des soupes": 5, "Knödel": 2, "Bello": 0}),
     ],
