@@ -19,6 +19,7 @@ from soma_core.ports.embedder import Embedder
 from soma_core.ports.index import VectorIndex
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore
+from soma_core.ports.reranker import Reranker
 from soma_core.ports.tokens import TokenStore
 from soma_core.services.forget import Forgetting
 from soma_core.services.indexing import Indexing
@@ -73,6 +74,7 @@ class Soma:
         version: str,
         knows: Sequence[str] = (),
         stems: str | None = None,
+        reranker: Reranker | None = None,
         clock: Clock = system_clock,
         has_room: Callable[[], bool] = lambda: True,
         on_close: Callable[[], None] = lambda: None,
@@ -85,7 +87,8 @@ class Soma:
         self._clock = clock
         self._version = version
         self._on_close = on_close
-        self._recalling = Recalling(records, index, embedder, self.indexing)
+        self._reranker = reranker
+        self._recalling = Recalling(records, index, embedder, self.indexing, reranker)
         self._storing = Storing(records, self.indexing, self._recalling)
         self._forgetting = Forgetting(records, self.indexing)
         self._tokens = Tokens(tokens, clock)
@@ -194,9 +197,11 @@ class Soma:
         )
 
     def warm(self, scope: Scope) -> None:
-        """Load the model now, so that answers are by meaning too. Raises `ModelMissing`."""
+        """Load the models now, so that answers are by meaning too. Raises `ModelMissing`."""
         try:
             self.embedder.load()
+            if self._reranker:
+                self._reranker.load()
             self._model_error = None
         except ModelMissing as error:
             self._model_error = error.message

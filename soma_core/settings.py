@@ -48,6 +48,7 @@ class Settings:
     namespace: str
     embedding_model: str | None
     language: str
+    reranker_model: str | None
     disk_reserve: int
     """Bytes."""
     url: str | None
@@ -166,6 +167,13 @@ VARIABLES: Mapping[str, Setting] = {
         "The language whose stems and stop words the search by words uses: " + ", ".join(STEMMED) + "; `auto` takes "
         "each text's own, `none` takes words as they are written. A change rebuilds the index from the records.",
         lambda name, value: check_choice(name, value.strip().lower(), LANGUAGES),
+    ),
+    "SOMA_RERANKER_MODEL": Setting(
+        "reranker_model",
+        None,
+        "A folder with a cross-encoder (model.onnx, tokenizer.json, config.json) that reads the question beside each "
+        "of the best 30 memories and lifts those that answer it. Default: none.",
+        lambda name, value: str(_parse_folder(name, value)),
     ),
     "SOMA_DISK_RESERVE": Setting(
         "disk_reserve",

@@ -15,7 +15,9 @@ from soma_core.domain.scoring import SCALE, best_by_memory, boosted, fuse, pack,
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
+from soma_core.ports.reranker import Reranker
 from soma_core.services.indexing import Indexing
+from soma_core.services.rerank import RERANKED, reranked
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +42,19 @@ class _Gathered:
 class Recalling:
     """Searches both arms, adds what the index does not have yet, and lets the records decide."""
 
-    def __init__(self, records: RecordStore, index: VectorIndex, embedder: Embedder, indexing: Indexing) -> None:
+    def __init__(
+        self,
+        records: RecordStore,
+        index: VectorIndex,
+        embedder: Embedder,
+        indexing: Indexing,
+        reranker: Reranker | None = None,
+    ) -> None:
         self._records = records
         self._index = index
         self._embedder = embedder
         self._indexing = indexing
+        self._reranker = reranker
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""
@@ -61,7 +71,10 @@ class Recalling:
                 degraded.append(f"filters: the payloads of only {wanted} candidates of each arm were looked at")
                 break
             wanted *= WIDER
-        hits = self._read(namespace, ranked(parts, query.limit), parts)
+        best = ranked(parts, max(query.limit, RERANKED) if self._reranker else query.limit)
+        hits = self._read(namespace, best, parts)
+        if self._reranker:
+            hits = reranked(self._reranker, words, hits, degraded)[: query.limit]
         packed, tokens = pack(hits, query.max_tokens)
         if query.order == "time":
             packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
