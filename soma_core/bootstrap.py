@@ -8,6 +8,7 @@ from pathlib import Path
 
 from embeddings.batching import BatchingEmbedder
 from embeddings.onnx import OnnxEmbedder
+from embeddings.reranker import OnnxReranker
 from embeddings.resolve import resolve
 from soma_core.adapters.folder import FolderLock
 from soma_core.adapters.qdrant.edge import EdgeIndex
@@ -85,6 +86,9 @@ def create_memory_system(
             embedder,
             tokens=records.tokens(),
             version=soma_version(),
+            knows=files.languages,
+            stems=settings.language,
+            reranker=OnnxReranker(Path(settings.reranker_model)) if settings.reranker_model else None,
             clock=clock,
             has_room=lambda: free_bytes(path) >= settings.disk_reserve,
             on_close=lock.release,

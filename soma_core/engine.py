@@ -19,10 +19,12 @@ from soma_core.ports.embedder import Embedder
 from soma_core.ports.index import VectorIndex
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore
+from soma_core.ports.reranker import Reranker
 from soma_core.ports.tokens import TokenStore
 from soma_core.services.forget import Forgetting
 from soma_core.services.indexing import Indexing
 from soma_core.services.inspect import Drift, compare
+from soma_core.services.languages import Languages
 from soma_core.services.recall import Recalling
 from soma_core.services.requests import KEPT
 from soma_core.services.store import Storing
@@ -70,10 +72,14 @@ class Soma:
         *,
         tokens: TokenStore,
         version: str,
+        knows: Sequence[str] = (),
+        stems: str | None = None,
+        reranker: Reranker | None = None,
         clock: Clock = system_clock,
         has_room: Callable[[], bool] = lambda: True,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
+        """`knows` and `stems`: the languages of the model, and that of the search by words, as `Languages` has them."""
         self.records = records
         self.embedder = embedder
         self.indexing = Indexing(records, events, index, embedder, has_room=has_room)
@@ -81,10 +87,12 @@ class Soma:
         self._clock = clock
         self._version = version
         self._on_close = on_close
-        self._recalling = Recalling(records, index, embedder, self.indexing, clock)
+        self._reranker = reranker
+        self._recalling = Recalling(records, index, embedder, self.indexing, clock, reranker)
         self._storing = Storing(records, self.indexing, self._recalling)
         self._forgetting = Forgetting(records, self.indexing)
         self._tokens = Tokens(tokens, clock)
+        self._languages = Languages(records, events, model=embedder.model_id, knows=knows, stems=stems)
         self._model_error: str | None = None
         self.last_call = 0.0
         """When a caller last came, on the monotonic clock: indexing gives way to callers."""
@@ -173,6 +181,7 @@ class Soma:
         health = self.indexing.notices(scope.namespace)
         if self._model_error:
             health.append(self._model_error)
+        health += self._languages.notices(scope.namespace)
         return Status(
             namespace=scope.namespace,
             live=counts.states[State.LIVE],
@@ -188,9 +197,11 @@ class Soma:
         )
 
     def warm(self, scope: Scope) -> None:
-        """Load the model now, so that answers are by meaning too. Raises `ModelMissing`."""
+        """Load the models now, so that answers are by meaning too. Raises `ModelMissing`."""
         try:
             self.embedder.load()
+            if self._reranker:
+                self._reranker.load()
             self._model_error = None
         except ModelMissing as error:
             self._model_error = error.message

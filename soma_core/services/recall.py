@@ -18,9 +18,11 @@ from soma_core.ports.clock import Clock
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
+from soma_core.ports.reranker import Reranker
 from soma_core.services.answering import Answering, Ranked
 from soma_core.services.indexing import Indexing
 from soma_core.services.questions import anchored, asked
+from soma_core.services.rerank import Reranking
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,13 @@ class Recalling:
     """Searches both arms, adds what the index does not have yet, and lets the records decide."""
 
     def __init__(
-        self, records: RecordStore, index: VectorIndex, embedder: Embedder, indexing: Indexing, clock: Clock
+        self,
+        records: RecordStore,
+        index: VectorIndex,
+        embedder: Embedder,
+        indexing: Indexing,
+        clock: Clock,
+        reranker: Reranker | None = None,
     ) -> None:
         self._records = records
         self._index = index
@@ -58,6 +66,7 @@ class Recalling:
         self._indexing = indexing
         self._clock = clock
         self._answering = Answering(records, index, embedder.model_id)
+        self._reranking = Reranking(records, reranker) if reranker else None
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""
@@ -78,6 +87,8 @@ class Recalling:
                 break
             wanted *= WIDER
         best = ranked(scores, gathered.features, len(scores))
+        if self._reranking:
+            best, scores = self._reranking.reranked(namespace, words, best, scores, degraded)
         cosine = max(gathered.dense.values(), default=None)
         found = Ranked(words, best, scores, gathered.matches, cosine, degraded)
         return self._answering.answer(namespace, query, found)

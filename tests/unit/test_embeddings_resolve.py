@@ -20,6 +20,7 @@ from soma_core.domain.errors import ModelMissing
 
 FLOAT_GRAPH = b"...MatMul..."
 INT8_GRAPH = b"...MatMulInteger..."
+NAMED = {"name": "m", "precision": "int8", "dimensions": 8, "window": 64, "pooling": "mean"}
 
 
 def write(path: Path, content: bytes | object) -> None:
@@ -61,6 +62,7 @@ class TestPackage:
         assert files.query_prefix.startswith("Represent this sentence")
         assert files.passage_prefix == ""
         assert set(files.sha256) == {"model.onnx", "tokenizer.json"}
+        assert files.languages == ("english",)
 
     def test_its_files_are_those_the_manifest_names(self) -> None:
         check_unaltered(resolve(None))
@@ -187,6 +189,8 @@ class TestFolder:
             ({"modules.json": [{"type": "sentence_transformers.models.Dense"}]}, "not supported: Dense"),
             ({"model.json": {"name": "mine"}}, "precision is None"),
             ({"model.json": {"name": "m", "precision": "int8", "dimensions": 0}}, "dimensions is 0"),
+            ({"model.json": {**NAMED, "languages": "german"}}, "languages is 'german'"),
+            ({"model.json": {**NAMED, "languages": ["german", 5]}}, "languages is"),
             ({"model.onnx": b""}, "cannot be read"),
         ],
     )
