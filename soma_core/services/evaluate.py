@@ -137,7 +137,7 @@ class Evaluating:
     def _ranking(
         self, scope: Scope, question: Question, refs: dict[str, str], without: frozenset[str]
     ) -> tuple[tuple[str, ...], Sequence[str]]:
-        query = RecallQuery(question.query, limit=DEEPEST, max_tokens=UNBOUNDED, without=without)
+        query = RecallQuery(question.query, limit=DEEPEST, max_tokens=UNBOUNDED, without=without, fold=False)
         found = self._engine.recall(scope, query)
         return _refs(found, refs), found.degraded
 
@@ -148,4 +148,5 @@ def _add(progress: Progress, before: int, total: int, done: int, _: int) -> None
 
 
 def _refs(found: Recall, refs: dict[str, str]) -> tuple[str, ...]:
-    return tuple(refs[str(hit.memory.id)] for hit in found.hits)
+    """What an answer holds, in order; what was folded into a hit stands right after it."""
+    return tuple(refs[str(key)] for hit in found.hits for key in (hit.memory.id, *(each.id for each in hit.alike)))

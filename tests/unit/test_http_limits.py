@@ -32,10 +32,11 @@ cancelled = threading.Event()
 
 
 async def read_body(request: Request) -> JSONResponse:
+    mine = len(took)
     took.append(0)
     async for part in request.stream():
-        took[-1] += len(part)
-    return JSONResponse({"bytes": took[-1]})
+        took[mine] += len(part)
+    return JSONResponse({"bytes": took[mine]})
 
 
 async def answer_unread(_: Request) -> JSONResponse:
