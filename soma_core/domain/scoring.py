@@ -62,7 +62,7 @@ _STEPS = (
     Step("neighbours", "structure", 0.15, structure.neighbours),
     Step("standing", "structure", 1.0, structure.standing),
     Step("speakers", "boosts", 0.6, boosts.speakers),
-    Step("periods", "boosts", 0.5, boosts.periods),
+    Step("periods", "boosts", 0.8, boosts.periods),
     Step("importance", "importance", 0.3, boosts.importance),
     Step("recency", "recency", 0.15, boosts.recency),
 )

@@ -17,12 +17,16 @@ from soma_core.ports.records import RecordStore
 ANCHOR_CANDIDATES = 50
 """Of so many memories the texts are looked at for the event that "the week before my birthday" names."""
 
+TOLD_WITHIN = 7 * 86_400 * 1_000_000
+"""What happened in a named time may be told so much after it, in microseconds, but not longer than that time was."""
+
 
 def asked(records: RecordStore, namespace: str, text: str, now: datetime) -> Question:
     """The question with the speakers and dates that it names."""
     names = possible_names(text)
     known = records.speakers(namespace, names) if names else []
-    return Question(text, microseconds(now), named_speakers(text, known), _spans(periods(text, now)))
+    times = [(since, until + min(until - since, TOLD_WITHIN)) for since, until in _spans(periods(text, now))]
+    return Question(text, microseconds(now), named_speakers(text, known), tuple(times))
 
 
 def anchored(

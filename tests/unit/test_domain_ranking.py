@@ -136,6 +136,10 @@ def test_nobody_is_lifted_where_nobody_spoke_or_is_named() -> None:
 def test_what_happened_in_a_named_time_is_lifted_from_its_first_moment_to_before_its_end() -> None:
     given = [seen(occurred_at=moment) for moment in (9, 10, 19, 20, 30)]
     assert list(boosts.periods(candidates(*given, periods=((10, 20), (30, 31))))) == [0.0, 1.0, 1.0, 0.0, 1.0]
+
+
+def test_nothing_is_lifted_where_no_time_is_named_or_all_happened_then() -> None:
+    given = [seen(occurred_at=moment) for moment in (9, 30)]
     assert list(boosts.periods(candidates(*given, periods=()))) == []
     assert list(boosts.periods(candidates(*given, periods=((0, 100),)))) == []
 

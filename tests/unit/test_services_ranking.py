@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -73,13 +74,24 @@ def test_nobody_speaks_where_no_speaker_has_the_name(engine: Engine, embedded: l
 def test_a_named_time_lifts_what_happened_then_and_hides_nothing(engine: Engine) -> None:
     engine.store("zebra early", occurred_at="2025-04-30T23:59:59Z")
     engine.store("zebra then", occurred_at="2025-05-08")
-    engine.store("zebra late", occurred_at="2025-06-01")
+    engine.store("zebra late", occurred_at="2025-07-01")
     found = asked(engine, "which zebra last May")
     assert {text: hit.parts.boosts > 0 for text, hit in found.items()} == {
         "zebra then": True, "zebra late": False, "zebra early": False,
     }  # fmt: skip
     assert next(iter(found)) == "zebra then"
     assert not any(hit.parts.boosts for hit in asked(engine, "which zebra last May", "periods").values())
+
+
+@pytest.mark.parametrize(
+    ("question", "days"),
+    [("which zebra on 8 May 2025", {8, 9}), ("which zebra in May 2025", {8, 9, 10, 31, 38})],
+)
+def test_what_was_told_soon_after_a_named_time_is_lifted_too(engine: Engine, question: str, days: set[int]) -> None:
+    for day in (-1, 8, 9, 10, 31, 38, 39):
+        engine.store(f"zebra {day}", occurred_at=f"{datetime(2025, 4, 30) + timedelta(days=day):%Y-%m-%dT10:00:00Z}")
+    found = asked(engine, question)
+    assert {int(text.split()[1]) for text, hit in found.items() if hit.parts.boosts} == days
 
 
 def test_a_time_told_by_an_event_is_that_of_the_memory_of_the_event(engine: Engine) -> None:
