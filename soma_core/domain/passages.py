@@ -29,17 +29,27 @@ def split_passages(text: str) -> list[str]:
     return [text[start:end] for start, end in passage_spans(text)]
 
 
-def passage_spans(text: str) -> list[tuple[int, int]]:
+def is_long(text: str) -> bool:
+    """Whether a text has more than one passage."""
+    return len(text) > PASSAGE_CHARS or len(text.split()) > PASSAGE_WORDS
+
+
+def passage_spans(text: str) -> Iterator[tuple[int, int]]:
     """Where each passage of `split_passages` begins and ends in `text`, white space at its ends left out."""
-    if len(text) <= PASSAGE_CHARS and len(text.split()) <= PASSAGE_WORDS:
-        return _trimmed(text, [(0, len(text))])
-    spans: list[tuple[int, int]] = []
+    for start, end in _spans(text) if is_long(text) else [(0, len(text))]:
+        inner = text[start:end]
+        if kept := inner.strip():
+            start += len(inner) - len(inner.lstrip())
+            yield start, start + len(kept)
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
     current: list[Piece] = []
     held = 0
     for piece in _pieces(text):
         _, end, words = piece
         if current and (held + words > PASSAGE_WORDS or end - current[0][0] > PASSAGE_CHARS):
-            spans.append((current[0][0], current[-1][1]))
+            yield current[0][0], current[-1][1]
             current = _overlap(current)
             held = sum(words for _, _, words in current)
             if current and (held + words > PASSAGE_WORDS or end - current[0][0] > PASSAGE_CHARS):
@@ -47,8 +57,7 @@ def passage_spans(text: str) -> list[tuple[int, int]]:
         current.append(piece)
         held += words
     if current:
-        spans.append((current[0][0], current[-1][1]))
-    return _trimmed(text, spans)
+        yield current[0][0], current[-1][1]
 
 
 def _overlap(pieces: list[Piece]) -> list[Piece]:
@@ -60,17 +69,6 @@ def _overlap(pieces: list[Piece]) -> list[Piece]:
             break
         first -= 1
     return pieces[first:]
-
-
-def _trimmed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The spans without the white space at their ends; blank ones are left out."""
-    found = []
-    for start, end in spans:
-        inner = text[start:end]
-        if kept := inner.strip():
-            start += len(inner) - len(inner.lstrip())
-            found.append((start, start + len(kept)))
-    return found
 
 
 def _pieces(text: str) -> Iterator[Piece]:
@@ -86,12 +84,14 @@ def _pieces(text: str) -> Iterator[Piece]:
                 yield start + at, start + min(at + PASSAGE_CHARS, word.end()), 1
 
 
-def sentence_spans(text: str) -> list[tuple[int, int]]:
+def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
     """The text in order, cut after the white space that follows the end of a sentence or line."""
-    ends = [end.end() for end in _SENTENCE_END.finditer(text)]
-    if not ends or ends[-1] < len(text):
-        ends.append(len(text))
-    return list(zip([0, *ends], ends, strict=False))
+    start = 0
+    for found in _SENTENCE_END.finditer(text):
+        yield start, found.end()
+        start = found.end()
+    if start < len(text) or not text:
+        yield start, len(text)
 
 
 def spoken(passage: str, speaker: str | None) -> str:

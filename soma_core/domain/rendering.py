@@ -31,7 +31,7 @@ def head(memory: Memory) -> str:
     where = f" in {_label(memory.thread)}" if memory.thread else ""
     tags = _clipped("".join(f" #{tag}" for tag in memory.tags), TAGS)
     who = f"{_label(memory.speaker)}: " if memory.speaker else ""
-    return f"[{short_id(memory.id)}] {memory.occurred_at:%Y-%m-%d}{where}{tags}\n{who}"
+    return f"[{short_id(memory.id)}] {memory.occurred_at.date()}{where}{tags}\n{who}"
 
 
 def foot(alike: Sequence[Alike], cut: bool) -> str:
@@ -39,7 +39,7 @@ def foot(alike: Sequence[Alike], cut: bool) -> str:
     marked = " [cut]" if cut else ""
     if not alike:
         return marked
-    named = ", ".join(f"[{short_id(each.id)}] {each.occurred_at:%Y-%m-%d}" for each in alike[:NAMED])
+    named = ", ".join(f"[{short_id(each.id)}] {each.occurred_at.date()}" for each in alike[:NAMED])
     more = f" and {len(alike) - NAMED} more" if len(alike) > NAMED else ""
     return f"{marked}\n({len(alike)} alike: {named}{more})"
 
@@ -54,11 +54,11 @@ def rendered(found: Recall, max_tokens: int) -> str:
 
     Where not all fits, what is said beside the hits is left out, from the first of the notes on.
     """
-    tried = (framed(found, left_out) for left_out in range(len(notes(found)) + 1))
-    bare = BETWEEN.join(entry(hit) for hit in found.hits)
-    for text in (*tried, bare) if bare else tried:
-        if count_tokens(text) <= max_tokens:
+    for left_out in range(len(notes(found)) + 1):
+        if count_tokens(text := framed(found, left_out)) <= max_tokens:
             return text
+    if count_tokens(bare := BETWEEN.join(map(entry, found.hits))) <= max_tokens and bare:
+        return bare
     return cut_to(found.hits[0].memory.text if found.hits else NOTHING, max_tokens)
 
 

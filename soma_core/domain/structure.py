@@ -20,6 +20,7 @@ MANY_WORDS = 60
 SHORT_TURN = 30
 """Texts of about so many words are chat."""
 FEW = 3
+DROWNING = 3.0
 
 
 def answers(found: Candidates) -> Sequence[float]:
@@ -70,10 +71,19 @@ def substance(found: Candidates) -> Sequence[float]:
 
 
 def assistants(found: Candidates) -> Sequence[float]:
-    """An assistant's many words drown what people said: theirs come first, unless the question asks for its words."""
-    if not any(found.assistant) or wants_assistant(found.question.text):
+    """An assistant's many words drown what people said: theirs come first, unless the question asks for its words.
+
+    Full where its texts are three times as long as theirs (by medians) or longer, nothing where they are no longer: an
+    assistant that keeps short notes drowns nobody.
+    """
+    pairs = list(zip(found.seen, found.assistant, strict=True))
+    its = sorted(each.words for each, assistant in pairs if assistant)
+    theirs = sorted(each.words for each, assistant in pairs if not assistant)
+    if not its or not theirs or wants_assistant(found.question.text):
         return []
-    return [-1.0 if assistant else 0.0 for assistant in found.assistant]
+    longer = its[len(its) // 2] / max(1, theirs[len(theirs) // 2])
+    share = min(1.0, max(0.0, (longer - 1) / (DROWNING - 1)))
+    return [-share if assistant else 0.0 for assistant in found.assistant]
 
 
 def standing(found: Candidates) -> Sequence[float]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from uuid import UUID
 
 from soma_core.domain.excerpts import excerpt
 from soma_core.domain.folding import Fold, choose
 from soma_core.domain.memory import Memory
 from soma_core.domain.packing import answered
-from soma_core.domain.passages import passage_spans, spoken
+from soma_core.domain.passages import is_long, passage_spans, spoken
 from soma_core.domain.query import Alike, Hit, Recall, RecallQuery
 from soma_core.domain.relevance import LOOKED_AT, Relevance, relevance
 from soma_core.domain.scoring import Score
@@ -78,13 +79,16 @@ class Answering:
     def _passage(self, ranked: Ranked, memory: Memory) -> tuple[int, int]:
         """Where the passage begins and ends that the question found, or that holds most of its words."""
         if memory.id not in ranked.passages:
-            spans = passage_spans(memory.text)
-            number = matched_passage(ranked.matches, memory) if len(spans) > 1 else 0
-            if number is None or number >= len(spans):
-                shares = self._index.overlap(ranked.words, [memory.text[start:end] for start, end in spans])
-                number = max(range(len(spans)), key=lambda n: (shares[n], -n))
-            ranked.passages[memory.id] = spans[number]
+            number = matched_passage(ranked.matches, memory) if is_long(memory.text) else 0
+            span = None if number is None else next(islice(passage_spans(memory.text), number, None), None)
+            ranked.passages[memory.id] = span or self._nearest_passage(ranked.words, memory.text)
         return ranked.passages[memory.id]
+
+    def _nearest_passage(self, words: str, text: str) -> tuple[int, int]:
+        """The first of the passages that hold most of the words."""
+        spans = list(passage_spans(text))
+        shares = self._index.overlap(words, [text[start:end] for start, end in spans])
+        return spans[max(range(len(spans)), key=lambda n: (shares[n], -n))]
 
 
 def matched_passage(matches: Matches, memory: Memory) -> int | None:

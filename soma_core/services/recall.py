@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 CANDIDATES = 100
 """Distinct memories wanted from each arm."""
 REFILLS = 3
+TIES = 24
+"""Looked for beyond the candidates, so that of equal scores none gets in by chance."""
 WIDER = 8
 NOTHING = Matches((), ())
 MOST_CANDIDATES = CANDIDATES * WIDER * WIDER
@@ -67,6 +69,8 @@ class Recalling:
         self._clock = clock
         self._answering = Answering(records, index, embedder.model_id)
         self._reranking = Reranking(records, reranker) if reranker else None
+        self._refills: dict[str, int] = {}
+        """How often a namespace was refilled last: where texts are long, the next question begins there."""
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""
@@ -148,28 +152,34 @@ class Recalling:
         if not self._indexing.usable(namespace):
             degraded.append("index: the disk is below its reserve, only the newest memories are searched, by words")
             return _Gathered()
-        for attempt in range(REFILLS + 1):
-            limit = query.limit << attempt
+        for attempt in range(self._refills.get(namespace, 0), REFILLS + 1):
+            limit = (query.limit << attempt) + TIES
             try:
                 matches = self._index.search(namespace, IndexQuery(query.words, query.vector, limit, query.filter))
             except Unavailable as error:
                 degraded.append(f"index: {error.message}")
                 return _Gathered()
-            gathered = self._confirmed(namespace, matches, query.limit)
+            gathered = self._confirmed(namespace, matches, limit, query.limit)
             arms = ((matches.dense, gathered.dense), (matches.lexical, gathered.lexical))
             if all(len(found) < limit or len(distinct) >= query.limit for found, distinct in arms):
+                half = limit // 2
+                fewer = all(len({match.memory for match in found[:half]}) >= query.limit for found, _ in arms)
+                self._refills[namespace] = max(0, attempt - fewer)
                 return gathered
         degraded.append(f"candidates: fewer than {query.limit} distinct memories were looked at")
         return gathered
 
-    def _confirmed(self, namespace: str, matches: Matches, most: int) -> _Gathered:
-        """Drop what the records say is forgotten or no longer the current version."""
+    def _confirmed(self, namespace: str, matches: Matches, limit: int, most: int) -> _Gathered:
+        """Drop what the records say is forgotten or no longer the current version; keep `most` memories an arm."""
         found = (*matches.dense, *matches.lexical)
         live = self._records.features(namespace, {match.memory for match in found})
 
         def arm(found: Sequence[Match]) -> dict[int, float]:
+            settled = _settled(found, limit)
             current = [
-                (memory, score) for memory, version, _, score in found if memory in live and live[memory][0] == version
+                (memory, score)
+                for memory, version, _, score in settled
+                if memory in live and live[memory][0] == version
             ]
             return dict(list(best_by_memory(current).items())[:most])
 
@@ -194,6 +204,19 @@ class Recalling:
         if (terms := query.terms) is None:
             return {key: scores[key] for key in kept}
         return {key: scores[key].boosted(terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
+
+
+def _settled(found: Sequence[Match], limit: int) -> Sequence[Match]:
+    """A list without those of equal score at its end, where it was cut off: the index takes any of them.
+
+    At most `TIES` are left out.
+    """
+    if len(found) < limit:
+        return found
+    end = len(found)
+    while end > limit - TIES and found[end - 1].score == found[-1].score:
+        end -= 1
+    return found[:end]
 
 
 def _first_words(text: str, degraded: list[str]) -> str:

@@ -95,14 +95,21 @@ def test_among_long_texts_the_number_of_words_hardly_counts() -> None:
 
 
 def test_an_assistants_words_come_after_what_people_said() -> None:
-    found = candidates(*turns("user", "Assistant", None))
+    found = candidates(*turns("user", "Assistant", None, words=[20, 100, 30]))
     assert list(structure.assistants(found)) == [0.0, -1.0, 0.0]
     assert list(structure.assistants(candidates(*turns("Ana", "Ben")))) == []
 
 
 @pytest.mark.parametrize("text", ["What did you recommend?", "Give me a summary of it"])
 def test_an_assistants_words_count_where_they_are_asked_for(text: str) -> None:
-    assert list(structure.assistants(candidates(*turns("user", "assistant"), text=text))) == []
+    assert list(structure.assistants(candidates(*turns("user", "assistant", words=[9, 99]), text=text))) == []
+
+
+@pytest.mark.parametrize(("words", "given"), [(5, 0.0), (10, 0.0), (20, -0.5), (30, -1.0), (90, -1.0)])
+def test_an_assistant_that_is_brief_drowns_nobody(words: int, given: float) -> None:
+    found = candidates(*turns("user", "assistant", words=[10, words]))
+    assert list(structure.assistants(found)) == pytest.approx([0.0, given])
+    assert list(structure.assistants(candidates(*turns("assistant", "AI", words=[10, words])))) == []
 
 
 def test_a_persons_standing_instruction_is_lifted() -> None:
@@ -202,7 +209,7 @@ def test_a_step_left_out_adds_nothing(step: str) -> None:
         3: seen(thread="b", position=0, speaker="Ben", words=90),
     }
     features |= {4: seen(thread="a", position=2, speaker="Ana", occurred_at=NOW)}
-    features |= {5: seen(thread="b", position=1, speaker="AI")}
+    features |= {5: seen(thread="b", position=1, speaker="AI", words=90)}
     question = Question("What did Ana say?", NOW, frozenset({"Ana"}), ((NOW, NOW + 1),))
     scores = {1: 3.0, 2: 2.0, 3: 1.0, 4: 1.0, 5: 0.0}
     with_all, without = (scored(question, scores, scores, features, left_out) for left_out in ((), {step}))
