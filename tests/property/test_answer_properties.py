@@ -46,7 +46,7 @@ def hits(draw: st.DrawFn) -> list[Hit]:
 
 
 def part(found: Hit, room: int) -> str:
-    spans = passage_spans(found.memory.text)
+    spans = list(passage_spans(found.memory.text))
     return excerpt(found.memory.text, spans[-1], lambda texts: [float("zebra" in text) for text in texts], room)
 
 

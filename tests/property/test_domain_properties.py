@@ -54,7 +54,7 @@ def test_any_text_is_a_coordinate_or_refused(text: str) -> None:
 
 @given(texts)
 def test_passages_leave_out_only_white_space_and_keep_to_their_bounds(text: str) -> None:
-    spans = passage_spans(text)
+    spans = list(passage_spans(text))
     passages = split_passages(text)
     assert passages == [text[start:end] for start, end in spans]
     assert spans == sorted(set(spans))
