@@ -179,7 +179,7 @@ class Hit:
     parts: Parts
     cut: bool = False
     """Whether the text is only the part that matched, because the whole does not fit into the token budget."""
-    alike: Sequence[Alike] = ()
+    alike: tuple[Alike, ...] = ()
     """What was folded into this one."""
 
     @property
