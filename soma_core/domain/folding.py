@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from soma_core.domain.cursor import Seen
 from soma_core.domain.memory import Memory
@@ -62,7 +63,7 @@ def choose(memories: Iterable[Memory], limit: int, seen: Seen, fold: bool) -> Ch
 
 def _opening(memory: Memory) -> tuple[str, ...]:
     """The first words: equal where two memories say the same, and much quicker to compare."""
-    return _words(memory.text[:OPENING_CHARS])[:OPENING_WORDS]
+    return tuple(islice(_words(memory.text[:OPENING_CHARS]), OPENING_WORDS))
 
 
 def said(memory: Memory) -> Hashable:
@@ -72,12 +73,12 @@ def said(memory: Memory) -> Hashable:
     question mark.
     """
     speaker = (memory.speaker or "").casefold()
-    return speaker, _words(memory.text) or memory.text, json.dumps(memory.payload, sort_keys=True)
+    return speaker, tuple(_words(memory.text)) or memory.text, json.dumps(memory.payload, sort_keys=True)
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _words(text: str) -> Iterator[str]:
     words = map(_bare, unicodedata.normalize("NFKC", text).casefold().split())
-    return tuple(word for word in words if word and word not in EMPTY_WORDS)
+    return (word for word in words if word and word not in EMPTY_WORDS)
 
 
 def _bare(word: str) -> str:

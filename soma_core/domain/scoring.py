@@ -21,6 +21,21 @@ K = TypeVar("K", int, UUID)
 SCALE = 3.0
 DENSE_WEIGHT = 0.5
 LEXICAL_WEIGHT = 0.5
+TIES = 24
+"""Looked for beyond the candidates, so that of equal scores none gets in by chance."""
+
+
+def settled(scores: Sequence[float], limit: int) -> int:
+    """How many of an arm's results, best first, do not depend on chance.
+
+    Where the list was cut off at `limit`, an index takes any of equal scores: the last equal ones are left out, though
+    at most `TIES`.
+    """
+    end = len(scores)
+    if end >= limit:
+        while end > limit - TIES and scores[end - 1] == scores[-1]:
+            end -= 1
+    return end
 
 
 def best_by_memory(matches: Iterable[tuple[K, float]]) -> dict[K, float]:

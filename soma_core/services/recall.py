@@ -13,7 +13,7 @@ from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
 from soma_core.domain.query import QUERY_WORDS, Filter, Recall, RecallQuery, contains
-from soma_core.domain.scoring import SCALE, VOICE, Score, best_by_memory, ranked, scored, spread
+from soma_core.domain.scoring import SCALE, TIES, VOICE, Score, best_by_memory, ranked, scored, settled, spread
 from soma_core.ports.clock import Clock
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 CANDIDATES = 100
 """Distinct memories wanted from each arm."""
 REFILLS = 3
-TIES = 24
-"""Looked for beyond the candidates, so that of equal scores none gets in by chance."""
 WIDER = 8
 NOTHING = Matches((), ())
 MOST_CANDIDATES = CANDIDATES * WIDER * WIDER
@@ -175,11 +173,9 @@ class Recalling:
         live = self._records.features(namespace, {match.memory for match in found})
 
         def arm(found: Sequence[Match]) -> dict[int, float]:
-            settled = _settled(found, limit)
+            sure = found[: settled([match.score for match in found], limit)]
             current = [
-                (memory, score)
-                for memory, version, _, score in settled
-                if memory in live and live[memory][0] == version
+                (memory, score) for memory, version, _, score in sure if memory in live and live[memory][0] == version
             ]
             return dict(list(best_by_memory(current).items())[:most])
 
@@ -204,19 +200,6 @@ class Recalling:
         if (terms := query.terms) is None:
             return {key: scores[key] for key in kept}
         return {key: scores[key].boosted(terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
-
-
-def _settled(found: Sequence[Match], limit: int) -> Sequence[Match]:
-    """A list without those of equal score at its end, where it was cut off: the index takes any of them.
-
-    At most `TIES` are left out.
-    """
-    if len(found) < limit:
-        return found
-    end = len(found)
-    while end > limit - TIES and found[end - 1].score == found[-1].score:
-        end -= 1
-    return found[:end]
 
 
 def _first_words(text: str, degraded: list[str]) -> str:

@@ -14,6 +14,7 @@ from soma_core.domain.memory import NewMemory, Scope, short_id
 from soma_core.domain.query import QUERY_WORDS, Filter, RecallQuery
 from soma_core.domain.relevance import THRESHOLDS
 from soma_core.domain.rendering import rendered
+from soma_core.domain.scoring import TIES
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
 
 
@@ -154,12 +155,36 @@ def test_refill_asks_again_for_more_and_says_when_it_gives_up(engine: Engine) ->
     engine.soma.index(SCOPE)
     engine.index.put(NAMESPACE, [replace(point, passage=n) for n in range(150)])
     answer = engine.recall("zebra")
-    assert [query.limit for query in engine.index.searches] == [100, 200]
+    assert [query.limit for query in engine.index.searches] == [100 + TIES, 200 + TIES]
     assert answer.degraded == []
     assert len(answer.hits) == 2
     engine.index.put(NAMESPACE, [replace(point, passage=n) for n in range(900)])
     answer = engine.recall("zebra")
     assert any(part.startswith("candidates") for part in answer.degraded)
+
+
+def test_where_texts_are_long_the_next_question_looks_for_as_much_at_once(engine: Engine) -> None:
+    for n in range(60):
+        engine.store(f"zebra {n}. " + "word. " * 800)
+    engine.soma.index(SCOPE)
+    first, again = engine.recall("word", limit=20), engine.recall("word", limit=20)
+    asked = [query.limit for query in engine.index.searches]
+    assert asked.count(asked[-1]) == 2
+    assert asked[-1] > asked[0]
+    assert [hit.memory.id for hit in first.hits] == [hit.memory.id for hit in again.hits]
+
+
+def test_where_texts_were_long_and_are_no_more_a_question_looks_for_less_again(engine: Engine) -> None:
+    long = [engine.store(f"zebra {n}. " + "word. " * 800) for n in range(60)]
+    engine.soma.index(SCOPE)
+    engine.recall("zebra")
+    for n in range(450):
+        engine.store(f"zebra zebra{n}")
+    engine.forget(*long)
+    engine.soma.index(SCOPE)
+    for _ in range(4):
+        engine.recall("zebra")
+    assert engine.index.searches[0].limit == engine.index.searches[-1].limit < engine.index.searches[1].limit
 
 
 def test_more_than_a_thousand_pending_is_said(engine: Engine) -> None:

@@ -43,7 +43,7 @@ def memory(namespace: str, row: Sequence[Any]) -> Memory:
         version=version,
         text=text,
         type=MemoryType(type_),
-        tags=tuple(json.loads(tags)),
+        tags=tuple(json.loads(tags)) if tags != "[]" else (),
         thread=thread,
         position=position,
         speaker=speaker,
@@ -52,7 +52,7 @@ def memory(namespace: str, row: Sequence[Any]) -> Memory:
         created_at=moment(created),
         coordinate=coordinate,
         importance=weight,
-        payload=json.loads(payload),
+        payload=json.loads(payload) if payload != "{}" else {},
     )
 
 
