@@ -77,7 +77,8 @@ def said(memory: Memory) -> Hashable:
 
 
 def _words(text: str) -> Iterator[str]:
-    words = map(_bare, unicodedata.normalize("NFKC", text).casefold().split())
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    words = (word if word.isalnum() else _bare(word) for word in plain.casefold().split())
     return (word for word in words if word and word not in EMPTY_WORDS)
 
 

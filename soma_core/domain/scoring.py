@@ -21,7 +21,7 @@ K = TypeVar("K", int, UUID)
 SCALE = 3.0
 DENSE_WEIGHT = 0.5
 LEXICAL_WEIGHT = 0.5
-TIES = 24
+TIES = 16
 """Looked for beyond the candidates, so that of equal scores none gets in by chance."""
 
 

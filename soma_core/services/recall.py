@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from uuid import UUID
 
 from soma_core.domain.asking import Question, in_first_person
@@ -169,18 +170,23 @@ class Recalling:
 
     def _confirmed(self, namespace: str, matches: Matches, limit: int, most: int) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version; keep `most` memories an arm."""
-        found = (*matches.dense, *matches.lexical)
-        live = self._records.features(namespace, {match.memory for match in found})
+        arms = [found[: settled([match.score for match in found], limit)] for found in (matches.dense, matches.lexical)]
+        looked_at = {memory for found in arms for memory in islice(dict.fromkeys(m.memory for m in found), most)}
+        live = self._records.features(namespace, looked_at)
 
-        def arm(found: Sequence[Match]) -> dict[int, float]:
-            sure = found[: settled([match.score for match in found], limit)]
-            current = [
-                (memory, score) for memory, version, _, score in sure if memory in live and live[memory][0] == version
+        def current(found: Sequence[Match]) -> dict[int, float]:
+            scores = [
+                (memory, score) for memory, version, _, score in found if memory in live and live[memory][0] == version
             ]
-            return dict(list(best_by_memory(current).items())[:most])
+            return dict(islice(best_by_memory(scores).items(), most))
 
-        moved = {memory for memory, version, _, _ in found if memory in live and live[memory][0] > version}
-        return _Gathered(arm(matches.dense), arm(matches.lexical), live, matches, [UUID(int=key) for key in moved])
+        dense, lexical = map(current, arms)
+        short = [found for found, kept in zip(arms, (dense, lexical), strict=True) if len(kept) < most]
+        if rest := {match.memory for found in short for match in found} - looked_at:
+            live = {**live, **self._records.features(namespace, rest)}
+            dense, lexical = map(current, arms)
+        moved = {m.memory for found in arms for m in found if m.memory in live and live[m.memory][0] > m.version}
+        return _Gathered(dense, lexical, live, matches, [UUID(int=key) for key in moved])
 
     def _overlaps(
         self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter

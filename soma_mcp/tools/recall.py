@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from soma_core.domain.query import Filter, Hit, Recall, RecallQuery
@@ -18,7 +18,11 @@ from soma_mcp.tools.toolbox import Toolbox, make_tool
 
 class HitAnswer(BriefAnswer):
     score: float
-    parts: PartsAnswer
+    parts: Annotated[
+        PartsAnswer,
+        Field(description="Numbers: dense, lexical, structure, boosts, importance, recency; total is their sum"),
+        WithJsonSchema({"type": "object"}),  # checked as it is, a client spends a third of its time on these numbers
+    ]
     cut: bool
     alike: list[str]
 

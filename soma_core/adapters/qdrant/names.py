@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +37,6 @@ class Names:
         """The passages of scored points: best first, equal ones by memory id, version and passage."""
         known = self._known
         found = [Match(*known[point.int], score) for point, score in scored if point.int in known]
-        if any(one[3] <= next_[3] for one, next_ in pairwise(found)):
+        if len({score for _, score in scored}) < len(scored):
             found.sort(key=lambda match: (-match[3], *match[:3]))
         return found

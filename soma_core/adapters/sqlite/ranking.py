@@ -19,7 +19,7 @@ def features(db: sqlite3.Connection, namespace: str, ids: Collection[int]) -> di
         "WHERE id IN (@ids) AND +state = 'live' AND +namespace = ?"
     )
     rows = list(by_keys(db, statement, [key.to_bytes(16) for key in ids], namespace))
-    return {int(key, 16): Features(*seen) for (found,) in rows for key, *seen in json.loads(found)}
+    return {int(key, 16): Features._make(seen) for (found,) in rows for key, *seen in json.loads(found)}
 
 
 def speakers(db: sqlite3.Connection, namespace: str, names: Sequence[str]) -> list[str]:
