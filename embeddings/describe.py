@@ -25,7 +25,7 @@ Kind = TypeVar("Kind")
 
 def read_manifest(path: Path, model: Path, tokenizer: Path) -> ModelFiles:
     """The model that a model.json is about. Raises `ModelMissing`, naming the field that is absent or wrong."""
-    given = {"query_prefix": "", "passage_prefix": "", "sha256": {}, **_read(path)}
+    given = {"query_prefix": "", "passage_prefix": "", "sha256": {}, "languages": [], **_read(path)}
     return ModelFiles(
         model_id=f"{_want(path, given, 'name', str)}:{_want(path, given, 'precision', str)}",
         dimensions=_want(path, given, "dimensions", int),
@@ -36,6 +36,7 @@ def read_manifest(path: Path, model: Path, tokenizer: Path) -> ModelFiles:
         query_prefix=_want(path, given, "query_prefix", str),
         passage_prefix=_want(path, given, "passage_prefix", str),
         sha256=_want(path, given, "sha256", dict),
+        languages=_languages(path, given),
     )
 
 
@@ -78,6 +79,13 @@ def _pooling(path: Path) -> Pooling:
     flags = [key.removeprefix("pooling_mode_") for key, on in given.items() if on is True]
     modes = [str(named)] if named else [flag for flag in flags if flag != "include_prompt"]
     return _known_pooling(path, [mode.removesuffix("_tokens").removesuffix("_token") for mode in modes])
+
+
+def _languages(path: Path, given: Mapping[str, Any]) -> tuple[str, ...]:
+    named = _want(path, given, "languages", list)
+    if not all(isinstance(name, str) for name in named):
+        raise model_missing(f'{path}: languages is {named!r}, and must be names such as "english"')
+    return tuple(name.lower() for name in named)
 
 
 def _known_pooling(path: Path, modes: list[str]) -> Pooling:

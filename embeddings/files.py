@@ -25,7 +25,8 @@ class ModelFiles:
 
     `model_id` is the name and the precision; a model from outside the package has the start of its hash there too.
     `window` is in tokens, special ones counted. `sha256` maps file names to what they must hash to; a file it does
-    not name is not checked.
+    not name is not checked. `languages` are those that the model was made for, in English ("german"); none where that
+    is not said.
     """
 
     model_id: str
@@ -36,6 +37,7 @@ class ModelFiles:
     tokenizer: Path
     query_prefix: str = ""
     passage_prefix: str = ""
+    languages: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
 
 

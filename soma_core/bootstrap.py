@@ -76,6 +76,8 @@ def create_memory_system(
             BatchingEmbedder(OnnxEmbedder(files)),
             tokens=records.tokens(),
             version=soma_version(),
+            knows=files.languages,
+            stems=settings.language,
             clock=clock,
             has_room=lambda: free_bytes(path) >= settings.disk_reserve,
             on_close=lock.release,

@@ -23,6 +23,7 @@ from soma_core.ports.tokens import TokenStore
 from soma_core.services.forget import Forgetting
 from soma_core.services.indexing import Indexing
 from soma_core.services.inspect import Drift, compare
+from soma_core.services.languages import Languages
 from soma_core.services.recall import Recalling
 from soma_core.services.requests import KEPT
 from soma_core.services.store import Storing
@@ -70,10 +71,13 @@ class Soma:
         *,
         tokens: TokenStore,
         version: str,
+        knows: Sequence[str] = (),
+        stems: str | None = None,
         clock: Clock = system_clock,
         has_room: Callable[[], bool] = lambda: True,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
+        """`knows` and `stems`: the languages of the model, and that of the search by words, as `Languages` has them."""
         self.records = records
         self.embedder = embedder
         self.indexing = Indexing(records, events, index, embedder, has_room=has_room)
@@ -85,6 +89,7 @@ class Soma:
         self._storing = Storing(records, self.indexing, self._recalling)
         self._forgetting = Forgetting(records, self.indexing)
         self._tokens = Tokens(tokens, clock)
+        self._languages = Languages(records, events, model=embedder.model_id, knows=knows, stems=stems)
         self._model_error: str | None = None
         self.last_call = 0.0
         """When a caller last came, on the monotonic clock: indexing gives way to callers."""
@@ -173,6 +178,7 @@ class Soma:
         health = self.indexing.notices(scope.namespace)
         if self._model_error:
             health.append(self._model_error)
+        health += self._languages.notices(scope.namespace)
         return Status(
             namespace=scope.namespace,
             live=counts.states[State.LIVE],

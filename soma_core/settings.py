@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from soma_core.domain.errors import InvalidInput
+from soma_core.domain.languages import AUTO, NONE, STEMMED
 from soma_core.domain.validation import (
     check_choice,
     check_integer,
@@ -24,10 +25,7 @@ from soma_core.domain.validation import (
     invalid,
 )
 
-LANGUAGES = (
-    "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian",
-    "norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "turkish",
-)  # fmt: skip
+LANGUAGES = (*STEMMED, AUTO, NONE)
 
 _UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
@@ -165,7 +163,8 @@ VARIABLES: Mapping[str, Setting] = {
     "SOMA_LANGUAGE": Setting(
         "language",
         "english",
-        "The language whose stems and stop words the search by words knows: " + ", ".join(LANGUAGES) + ".",
+        "The language whose stems and stop words the search by words uses: " + ", ".join(STEMMED) + "; `auto` takes "
+        "each text's own, `none` takes words as they are written. A change rebuilds the index from the records.",
         lambda name, value: check_choice(name, value.strip().lower(), LANGUAGES),
     ),
     "SOMA_DISK_RESERVE": Setting(

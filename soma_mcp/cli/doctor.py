@@ -12,6 +12,7 @@ from embeddings.resolve import resolve
 from soma_core.adapters.sqlite.spare import free_bytes
 from soma_core.bootstrap import index_path, records_path
 from soma_core.domain.errors import SomaError
+from soma_core.services.languages import OPENING
 from soma_core.settings import Settings
 from soma_mcp.cli.common import Terminal, command
 from soma_mcp.sharing import SharedSoma
@@ -59,6 +60,7 @@ def _examine(terminal: Terminal) -> Iterator[Finding]:
         yield _owner(memory)
         yield from _asked("records", lambda: _records(terminal, memory))
         yield from _asked("index", lambda: _index(terminal, memory))
+        yield from _asked("languages", lambda: _languages(terminal, memory))
     finally:
         memory.close()
 
@@ -123,3 +125,10 @@ def _index(terminal: Terminal, memory: SharedSoma) -> Finding:
         where = index_path(terminal.settings.home)
         return Finding("index", "bad", detail, f"`soma reindex` rebuilds {where} from the records")
     return Finding("index", "good", detail)
+
+
+def _languages(terminal: Terminal, memory: SharedSoma) -> Finding:
+    notes = [note for note in memory.status(terminal.scope()).health if note.startswith(OPENING)]
+    if notes:
+        return Finding("languages", "note", "; ".join(notes), "see docs/languages.md")
+    return Finding("languages", "good", "nothing is in a language that would not be known")

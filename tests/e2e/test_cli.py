@@ -134,7 +134,7 @@ def test_the_doctor_finds_a_healthy_folder_good(diary: Shell) -> None:
     found = findings(diary, 0)
 
     assert {what: one["verdict"] for what, one in found.items()} == dict.fromkeys(
-        ["folder", "disk", "model", "owner", "records", "index"], "good"
+        ["folder", "disk", "model", "owner", "records", "index", "languages"], "good"
     )
     assert "good  records: 62 memories" in diary.text("doctor")
 
@@ -354,3 +354,13 @@ def test_the_data_folder_is_for_its_user_only(shell: Shell) -> None:
 
     for path in (shell.home, *shell.home.rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_the_doctor_notes_a_language_that_the_model_does_not_know(shell: Shell) -> None:
+    for number in range(3):
+        shell.text("store", f"Gestern war ich mit meiner Schwester im Kino, Nummer {number}.")
+
+    found = findings(shell, 0)["languages"]
+    assert found["verdict"] == "note"
+    assert "3 are german" in found["detail"]
+    assert "SOMA_LANGUAGE=german" in shell.text("stats")

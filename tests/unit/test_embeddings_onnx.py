@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import struct
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,46 +18,16 @@ from embeddings.files import ModelFiles
 from embeddings.onnx import OnnxEmbedder
 from embeddings.resolve import resolve
 from soma_core.domain.errors import InvalidInput, ModelMissing
+from tests.support.graphs import graph
 
 WORDS = {"[UNK]": 0, "red": 1, "blue": 2, "green": 3, "a": 4, "text": 5}
 TABLE = [[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [3.0, 4.0], [1.0, 2.0], [2.0, 1.0]]
 
 
-def number(value: int) -> bytes:
-    """A protobuf varint."""
-    head, rest = value & 127, value >> 7
-    return bytes([head | 128]) + number(rest) if rest else bytes([head])
-
-
-def field(at: int, value: int | str | bytes) -> bytes:
-    """A protobuf field: a number, or a text or message with its length."""
-    if isinstance(value, int):
-        return number(at << 3) + number(value)
-    data = value.encode() if isinstance(value, str) else value
-    return number(at << 3 | 2) + number(len(data)) + data
-
-
-def value_info(name: str, kind: int, *dimensions: str) -> bytes:
-    shape = b"".join(field(1, field(2, dimension)) for dimension in dimensions)
-    return field(1, name) + field(2, field(1, field(1, kind) + field(2, shape)))
-
-
-def graph(table: Sequence[Sequence[float]] = TABLE, wants: str = "input_ids") -> bytes:
-    """An ONNX file that looks each token's vector up in a table, and wants only token ids."""
-    numbers = [number for row in table for number in row]
-    tensor = field(1, len(table)) + field(1, len(table[0])) + field(2, 1) + field(8, "table")
-    tensor += field(9, struct.pack(f"<{len(numbers)}f", *numbers))
-    node = field(1, "table") + field(1, wants) + field(2, "tokens") + field(4, "Gather")
-    model = field(1, node) + field(2, "lookup") + field(5, tensor)
-    model += field(11, value_info(wants, 7, "batch", "length"))
-    model += field(12, value_info("tokens", 1, "batch", "length", "width"))
-    return field(1, 8) + field(8, field(1, "") + field(2, 13)) + field(7, model)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the small model; its tokenizer pads and cuts, as published ones do."""
-    (tmp_path / "model.onnx").write_bytes(graph())
+    (tmp_path / "model.onnx").write_bytes(graph(TABLE))
     tokenizer = Tokenizer(WordLevel(WORDS, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.enable_padding(length=16)
@@ -155,7 +123,7 @@ def test_a_file_that_went_away_is_named(folder: Path) -> None:
         (graph([[1.0, 1.0, 1.0]] * len(WORDS)), "gives 3 numbers where 2"),
         (graph([[math.nan, 1.0]] * len(WORDS)), "finite"),
         (graph([[0.0, 0.0]] * len(WORDS)), "finite"),
-        (graph(wants="pixels"), "wants pixels"),
+        (graph(TABLE, wants="pixels"), "wants pixels"),
     ],
 )
 def test_a_graph_that_cannot_be_used_is_refused_at_load(content: bytes, said: str, folder: Path) -> None:

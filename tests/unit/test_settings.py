@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import qdrant_edge as edge
 
 from scripts.settings_doc import PATH, main, settings_doc
+from soma_core.adapters.qdrant.words import Words
 from soma_core.domain.errors import InvalidInput
 from soma_core.settings import LANGUAGES, VARIABLES, load_settings
 
@@ -148,4 +148,4 @@ def test_the_page_of_settings_is_the_one_made_from_them() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language_is_one_that_the_search_by_words_knows(language: str) -> None:
-    assert edge.Bm25(edge.Bm25Config(language=language)).embed_document("words").indices
+    assert Words(language).document("words").indices

@@ -16,7 +16,7 @@ from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush
 from soma_core.adapters.qdrant.shelf import Shelf
 from soma_core.adapters.qdrant.stamps import Stamp, list_files, write_stamp
 from soma_core.adapters.qdrant.turns import Turns
-from soma_core.domain.errors import InvalidInput
+from soma_core.adapters.qdrant.words import Words
 from soma_core.ports.embedder import Vector
 from soma_core.ports.index import Checkpoint, Indexed, IndexPoint, IndexQuery, Match, Matches
 
@@ -42,7 +42,7 @@ class EdgeIndex:
         language: str = "english",
         max_open: int = 16,
     ) -> None:
-        self._bm25 = _bm25(language)
+        self._words = Words(language)
         self._turns = Turns()
         self._names = Names()
         stamp = Stamp(namespace="", store_id=store_id, model_id=model_id, language=language)
@@ -85,10 +85,7 @@ class EdgeIndex:
         return self._names.matches(scored)
 
     def overlap(self, query: str, texts: Sequence[str]) -> list[float]:
-        wanted = set(self._bm25.embed_query(query).indices)
-        if not wanted:
-            return [0.0] * len(texts)
-        return [len(wanted.intersection(self._bm25.embed_document(text).indices)) / len(wanted) for text in texts]
+        return self._words.overlaps(query, texts)
 
     def is_open(self, namespace: str) -> bool:
         return self._shelf.is_open(namespace)
@@ -138,7 +135,7 @@ class EdgeIndex:
             shard.engine.update(operation)
 
     def _point(self, point: IndexPoint) -> edge.Point:
-        vectors: dict[str, Any] = {WORDS: self._bm25.embed_document(point.words)}
+        vectors: dict[str, Any] = {WORDS: self._words.document(point.words)}
         if point.vector is not None:
             vectors[DENSE] = _floats(point.vector)
         return edge.Point(point_id(point.memory_id, point.version, point.passage), vectors, payload(point))
@@ -156,7 +153,7 @@ class EdgeIndex:
                 filter=wanted,
                 params=edge.SearchParams(quantization=rescored),
             )
-        words = self._bm25.embed_query(query.words)
+        words = self._words.query(query.words)
         if words.indices:
             nearest = edge.Query.Nearest(words, using=WORDS)
             arms[WORDS] = edge.QueryRequest(limit=query.limit, query=nearest, with_payload=False, filter=wanted)
@@ -169,13 +166,6 @@ class EdgeIndex:
             records, following = shard.engine.scroll(request)
             embedded = _embedded(shard, [record.id for record in records])
         return [_indexed(record, record.id in embedded) for record in records if record.id != MARK], following
-
-
-def _bm25(language: str) -> edge.Bm25:
-    try:
-        return edge.Bm25(edge.Bm25Config(k=0.9, b=0.4, avg_len=40, language=language, ascii_folding=True))
-    except ValueError as error:
-        raise InvalidInput(f"language: {error}", fields=("language",)) from error
 
 
 def _floats(vector: Vector) -> list[float]:

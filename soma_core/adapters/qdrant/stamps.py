@@ -11,8 +11,10 @@ from pathlib import Path
 
 from soma_core.ports.index import Checkpoint
 
-FORMAT = 1
-"""Of the stamp, the points and the engine's configuration together. An index of another format starts empty."""
+FORMAT = 2
+"""Of the stamp, the points, their words and the engine's configuration together.
+
+An index of another format starts empty."""
 STAMP = "checkpoint.json"
 SHARD = "shard"
 SEGMENTS = "segments"
