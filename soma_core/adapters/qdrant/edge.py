@@ -10,6 +10,7 @@ from uuid import UUID
 import qdrant_edge as edge
 
 from soma_core.adapters.qdrant import filters
+from soma_core.adapters.qdrant.edge_filters import edge_filter
 from soma_core.adapters.qdrant.names import Names
 from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, OLD, SCOPE, WORDS, match, payload, point_id
 from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush_shard, named
@@ -55,13 +56,13 @@ class EdgeIndex:
                 self._update(namespace, shard, edge.UpdateOperation.upsert_points(batch))
 
     def retire(self, namespace: str, memory_id: UUID, version: int) -> None:
-        wanted = filters.below(memory_id, version)
+        wanted = edge_filter(filters.below(memory_id, version))
         with self._shelf.found(namespace) as shard:
             if shard:
                 self._update(namespace, shard, edge.UpdateOperation.set_payload_by_filter(wanted, {SCOPE: OLD}))
 
     def remove(self, namespace: str, memory_id: UUID, version: int) -> None:
-        wanted = filters.below(memory_id, version)
+        wanted = edge_filter(filters.below(memory_id, version))
         with self._shelf.found(namespace) as shard:
             if shard:
                 self._update(namespace, shard, edge.UpdateOperation.delete_points_by_filter(wanted))
@@ -143,7 +144,7 @@ class EdgeIndex:
     def _arms(self, query: IndexQuery) -> dict[str, edge.QueryRequest]:
         """The engine's request for each arm that has something to look for."""
         arms: dict[str, edge.QueryRequest] = {}
-        wanted = filters.searched(query.filter)
+        wanted = edge_filter(filters.searched(query.filter))
         if query.vector is not None:
             rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
             arms[DENSE] = edge.QueryRequest(
