@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 import pytest
-
 from qdrant_client import QdrantClient
 
 from soma_core.adapters.qdrant.edge import EdgeIndex
 from soma_core.adapters.qdrant.server import ServerIndex
+from soma_core.adapters.qdrant.server_client import Address, connect
 from soma_core.ports.index import VectorIndex
 from tests.contract.index import DIMENSIONS, IndexContract, Reopen
 from tests.support.qdrant_local import LocalQdrant
+
+Connected = Callable[[], QdrantClient]
 
 
 class TestEdgeIndex(IndexContract):
@@ -41,24 +44,69 @@ class TestEdgeIndex(IndexContract):
         return reopen()
 
 
-@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
-@pytest.mark.filterwarnings("ignore:Local mode performs exact")
-class TestServerIndexInTheClient(IndexContract):
-    """The client's own imitation of a server, in this process."""
+class ServerContract(IndexContract):
+    """A subclass gives `connected`, which makes a client each time it is called."""
 
     @pytest.fixture
-    def client(self) -> QdrantClient:
-        return cast(QdrantClient, LocalQdrant())
+    def connected(self) -> Connected:
+        raise NotImplementedError
 
     @pytest.fixture
-    def reopen(self, client: QdrantClient) -> Reopen:
+    def collection(self) -> str:
+        return f"contract-{uuid4()}"
+
+    @pytest.fixture
+    def opened(self, connected: Connected, collection: str) -> Iterator[list[ServerIndex]]:
+        indexes: list[ServerIndex] = []
+        yield indexes
+        for index in indexes:
+            index.close()
+        client = connected()
+        client.delete_collection(collection)
+        client.close()
+
+    @pytest.fixture
+    def reopen(self, connected: Connected, collection: str, opened: list[ServerIndex]) -> Reopen:
         def reopen(store_id: str = "store", model_id: str = "model:int8") -> VectorIndex:
-            return ServerIndex(
-                client, "contract", store_id=store_id, model_id=model_id, dimensions=DIMENSIONS, max_open=4
+            if opened:
+                opened[-1].close()
+            opened.append(
+                ServerIndex(
+                    connected(), collection, store_id=store_id, model_id=model_id, dimensions=DIMENSIONS, max_open=4
+                )
             )
+            return opened[-1]
 
         return reopen
 
     @pytest.fixture
     def index(self, reopen: Reopen) -> VectorIndex:
         return reopen()
+
+
+@pytest.mark.timeout(300)  # it compares with every point, in Python
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+@pytest.mark.filterwarnings("ignore:Local mode performs exact")
+class TestServerIndexInTheClient(ServerContract):
+    """The client's own imitation of a server, in this process."""
+
+    @pytest.fixture
+    def connected(self) -> Connected:
+        client = cast(QdrantClient, LocalQdrant())
+        return lambda: client
+
+
+class TestServerIndexOverHttp(ServerContract):
+    """A server of the tests with Edge behind it."""
+
+    @pytest.fixture
+    def connected(self, qdrant_url: str) -> Connected:
+        return lambda: connect(Address(qdrant_url))
+
+
+class TestServerIndexOnARealServer(ServerContract):
+    """Over gRPC where that server offers it."""
+
+    @pytest.fixture
+    def connected(self, real_qdrant: dict[str, str]) -> Connected:
+        return lambda: connect(Address(real_qdrant["QDRANT_URL"], real_qdrant.get("QDRANT_API_KEY")))

@@ -74,7 +74,7 @@ def _check(name: str, params: models.CollectionParams, dimensions: int) -> None:
     if found != dimensions:
         raise ModelMismatch(
             f"the collection {name!r} holds vectors of {found} dimensions, but SOMA_EMBEDDING_MODEL gives "
-            f"{dimensions}: set it back, or run `soma reindex` to rebuild the index from the records with the new model",
+            f"{dimensions}: set it back, or run `soma reindex` to rebuild the index from the records with that model",
             fields=("SOMA_EMBEDDING_MODEL", "QDRANT_COLLECTION"),
         )
 
