@@ -14,11 +14,11 @@ GIVEN = {name: os.environ.pop(name) for name in list(os.environ) if name.startsw
 
 
 @pytest.fixture(scope="session")
-def qdrant_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A test-only Qdrant server over HTTP, with Edge behind it."""
+def qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantProcess]:
+    """A test-only Qdrant server over HTTP and gRPC, with Edge behind it."""
     process = QdrantProcess(tmp_path_factory.mktemp("qdrant"))
     process.start()
-    yield process.url
+    yield process
     process.kill()
 
 

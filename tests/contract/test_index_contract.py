@@ -16,6 +16,7 @@ from soma_core.adapters.qdrant.server_client import Address, connect
 from soma_core.ports.index import VectorIndex
 from tests.contract.index import DIMENSIONS, IndexContract, Reopen
 from tests.support.qdrant_local import LocalQdrant
+from tests.support.qdrant_process import QdrantProcess
 
 Connected = Callable[[], QdrantClient]
 
@@ -100,8 +101,16 @@ class TestServerIndexOverHttp(ServerContract):
     """A server of the tests with Edge behind it."""
 
     @pytest.fixture
-    def connected(self, qdrant_url: str) -> Connected:
-        return lambda: connect(Address(qdrant_url))
+    def connected(self, qdrant: QdrantProcess) -> Connected:
+        return lambda: connect(Address(qdrant.url), "any")
+
+
+class TestServerIndexOverGrpc(ServerContract):
+    """The same server by its other door."""
+
+    @pytest.fixture
+    def connected(self, qdrant: QdrantProcess) -> Connected:
+        return lambda: connect(Address(qdrant.url, grpc_port=qdrant.grpc_port), "any")
 
 
 class TestServerIndexOnARealServer(ServerContract):
@@ -109,4 +118,4 @@ class TestServerIndexOnARealServer(ServerContract):
 
     @pytest.fixture
     def connected(self, real_qdrant: dict[str, str]) -> Connected:
-        return lambda: connect(Address(real_qdrant["QDRANT_URL"], real_qdrant.get("QDRANT_API_KEY")))
+        return lambda: connect(Address(real_qdrant["QDRANT_URL"], real_qdrant.get("QDRANT_API_KEY")), "any")

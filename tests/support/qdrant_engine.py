@@ -74,6 +74,7 @@ class Collections:
             segments_count=1,
             config=models.CollectionConfig(
                 params=params,
+                wal_config=models.WalConfig(wal_capacity_mb=32, wal_segments_ahead=0),
                 hnsw_config=models.HnswConfig(m=0, ef_construct=100, full_scan_threshold=10_000),
                 optimizer_config=models.OptimizersConfig(
                     deleted_threshold=0.2, vacuum_min_vector_number=1000, default_segment_number=1, flush_interval_sec=5
@@ -166,7 +167,7 @@ def _shortest(score: float) -> float:
 
 def edge_filter(wanted: models.Filter | None) -> edge.Filter:
     assert wanted is not None
-    assert wanted.should is None
+    assert not wanted.should
     return edge.Filter(must=_conditions(wanted.must), must_not=_conditions(wanted.must_not))
 
 

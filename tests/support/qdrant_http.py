@@ -1,4 +1,4 @@
-"""A server of Qdrant's REST interface for tests, as far as Soma uses it: `python -m tests.support.qdrant_http`.
+"""A server of Qdrant's interfaces for tests, as far as Soma uses them: `python -m tests.support.qdrant_http`.
 
 It reads requests with the models of qdrant-client, and Qdrant Edge does the work.
 """
@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from qdrant_client import models
 
 from tests.support.qdrant_engine import Collections, Existing, Missing
+from tests.support.qdrant_grpc import serve_grpc
 
 DONE = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
 
@@ -107,11 +108,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--grpc-port", type=int)
     parser.add_argument("--version", default="1.19.0")
     parser.add_argument("--api-key")
     told = parser.parse_args()
-    app = qdrant_app(Collections(told.folder), version=told.version, api_key=told.api_key)
+    collections = Collections(told.folder)
+    app = qdrant_app(collections, version=told.version, api_key=told.api_key)
+    beside = serve_grpc(collections, told.grpc_port, told.version) if told.grpc_port else None
     uvicorn.run(app, host="127.0.0.1", port=told.port, access_log=False, log_level="warning")
+    if beside:
+        beside.stop(None)
 
 
 if __name__ == "__main__":

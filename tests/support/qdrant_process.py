@@ -15,14 +15,19 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 30
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 class QdrantProcess:
-    """A server on a loopback port, with its data in a folder."""
+    """A server on two loopback ports, REST and gRPC, with its data in a folder."""
 
     def __init__(self, folder: Path, **options: str) -> None:
         self._folder = folder
+        self.port, self.grpc_port = free_port(), free_port()
+        options["grpc_port"] = str(self.grpc_port)
         self._options = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = int(listener.getsockname()[1])
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -23,7 +23,9 @@ FAILURES = (grpc.RpcError, ResourceExhaustedResponse, ResponseHandlingException,
 OLDEST = (1, 19)
 """Older ones count how rare a word is over all namespaces, in silence."""
 REST_PORT, GRPC_PORT = 6333, 6334
-START_SECONDS = 4
+START_SECONDS = 3
+CALL_SECONDS = 30
+"""For a call that says nothing else; over gRPC every write."""
 RECONNECT = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 1_000}
 NOT_ALLOWED = (401, 403)
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -51,25 +53,35 @@ class Gone(Exception):
     """The server answers, and the collection is not there."""
 
 
-def connect(address: Address) -> QdrantClient:
+def connect(address: Address, collection: str) -> QdrantClient:
     """A client over gRPC where the server offers it, else over REST; close it when done.
 
     gRPC is looked for at its usual port when REST is at its own, or at the port that was named: another port of the
     host may be another server. Raises `Unavailable` or `InvalidInput`, which name the setting and the host.
     """
-    client = _client(address)
-    try:
-        with starting(address):
-            version = client.info().version
-        _check_version(version, address)
-    except BaseException:
-        client.close()
-        raise
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line for every request
+    version = _check(address, collection)
     port = address.grpc_port or (GRPC_PORT if address.port == REST_PORT else None)
-    if port and (quicker := _over_grpc(address, port, version)):
-        client.close()
-        return quicker
-    return client
+    return _client(address, port if port and _offers_grpc(address, port, version) else None, CALL_SECONDS)
+
+
+def _check(address: Address, collection: str) -> str:
+    """The version of the server, which is new enough and takes the key."""
+    with closing(_client(address, None, START_SECONDS)) as client, starting(address):
+        version = client.info().version
+        _check_version(version, address)
+        client.collection_exists(collection)
+        return version
+
+
+def _offers_grpc(address: Address, port: int, version: str) -> bool:
+    """Whether the same server answers over gRPC."""
+    with closing(_client(address, port, START_SECONDS)) as client:
+        try:
+            return client.info().version == version
+        except grpc.RpcError as error:
+            log.info("%s answers over REST only: port %d: %s", address.host, port, _reason(error))
+            return False
 
 
 @contextmanager
@@ -95,11 +107,11 @@ def server_failures(what: str) -> Iterator[None]:
         if _missing(error):
             raise Gone from error
         reason = "it refuses the key, see QDRANT_API_KEY" if _refused(error) else _reason(error)
-        log.warning("%s: %s", what, reason)
+        log.warning("%s: %s (%s)", what, reason, " ".join(str(error).split())[:500])
         raise Unavailable(f"{what}: the Qdrant server does not do it: {reason}") from error
 
 
-def _client(address: Address, grpc_port: int | None = None) -> QdrantClient:
+def _client(address: Address, grpc_port: int | None, seconds: int) -> QdrantClient:
     """The key goes as a header, as the client would send it: it would also take it as a reason for TLS."""
     return QdrantClient(
         url=address.url,
@@ -107,7 +119,7 @@ def _client(address: Address, grpc_port: int | None = None) -> QdrantClient:
         grpc_port=grpc_port or GRPC_PORT,
         prefer_grpc=grpc_port is not None,
         headers={"api-key": address.api_key} if address.api_key else {},
-        timeout=START_SECONDS,
+        timeout=seconds,
         grpc_options=dict(RECONNECT),
         check_compatibility=False,
     )
@@ -121,18 +133,6 @@ def _check_version(version: str, address: Address) -> None:
             f"{OLDEST[0]}.{OLDEST[1]} or newer: older ones count the words of all namespaces together"
         )
         raise InvalidInput(message, fields=(address.setting,))
-
-
-def _over_grpc(address: Address, port: int, version: str) -> QdrantClient | None:
-    """A client over gRPC, if the same server answers there."""
-    client = _client(address, port)
-    try:
-        if client.info().version == version:
-            return client
-    except grpc.RpcError as error:
-        log.info("%s answers over REST only: port %d: %s", address.host, port, _reason(error))
-    client.close()
-    return None
 
 
 def _missing(error: Exception) -> bool:
