@@ -7,15 +7,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from embeddings.batching import BatchingEmbedder
+from embeddings.files import ModelFiles
 from embeddings.onnx import OnnxEmbedder
 from embeddings.resolve import resolve
 from soma_core.adapters.folder import FolderLock
 from soma_core.adapters.qdrant.edge import EdgeIndex
 from soma_core.adapters.sqlite.records import SqliteRecordStore
 from soma_core.adapters.sqlite.spare import free_bytes
-from soma_core.domain.errors import ModelMismatch
+from soma_core.domain.errors import InvalidInput, ModelMismatch
 from soma_core.engine import Soma
 from soma_core.ports.clock import Clock, system_clock
+from soma_core.ports.index import VectorIndex
 from soma_core.settings import Settings, load_settings
 
 
@@ -49,7 +51,7 @@ def create_memory_system(
 
     `arguments` are fields of `Settings` and go before the environment. With `accept_model` an index that was built
     with another model is no reason to refuse; only `reindex` makes sense then.
-    Raises `FolderInUse`, `StoreCorrupt`, `ModelMissing`, `ModelMismatch`, `InvalidInput`.
+    Raises `FolderInUse`, `StoreCorrupt`, `ModelMissing`, `ModelMismatch`, `InvalidInput`, `Unavailable`.
     """
     settings = settings or load_settings(None, **arguments)
     with contextlib.ExitStack() as stack:
@@ -61,13 +63,7 @@ def create_memory_system(
         stack.callback(records.close)
         if not accept_model:
             _check_model(records, files.model_id)
-        index = EdgeIndex(
-            index_path(settings.home),
-            store_id=records.store_id,
-            model_id=files.model_id,
-            dimensions=files.dimensions,
-            language=settings.language,
-        )
+        index = _open_index(settings, records.store_id, files, accept_model=accept_model)
         stack.callback(index.close)
         soma = Soma(
             records,
@@ -84,6 +80,34 @@ def create_memory_system(
         )
         stack.pop_all()
         return soma
+
+
+def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_model: bool) -> VectorIndex:
+    """On the Qdrant server, if one is set; else in this process, in the data folder."""
+    if settings.qdrant is None:
+        return EdgeIndex(
+            index_path(settings.home),
+            store_id=store_id,
+            model_id=files.model_id,
+            dimensions=files.dimensions,
+            language=settings.language,
+        )
+    server = settings.qdrant
+    try:
+        from soma_core.adapters.qdrant.server_client import Address
+        from soma_core.adapters.qdrant.server_opening import open_server_index
+    except ModuleNotFoundError as error:
+        message = f"{server.setting}: needs the extra `server`: pip install 'soma-fractal-memory[server]'"
+        raise InvalidInput(message, fields=(server.setting,)) from error
+    return open_server_index(
+        Address(server.url, settings.qdrant_api_key, settings.qdrant_grpc_port, server.setting),
+        settings.qdrant_collection,
+        store_id=store_id,
+        model_id=files.model_id,
+        dimensions=files.dimensions,
+        language=settings.language,
+        accept_model=accept_model,
+    )
 
 
 def _check_model(records: SqliteRecordStore, model_id: str) -> None:

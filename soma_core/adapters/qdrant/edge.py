@@ -24,6 +24,8 @@ from soma_core.ports.index import Checkpoint, Indexed, IndexPoint, IndexQuery, M
 SLICE = 50
 PAGE = 1_000
 OVERSAMPLING = 2.0
+EVERYTHING = edge.Filter()
+"""What the rarity of a word is counted over. Without saying so, the engine counts points that were removed, too."""
 
 
 class EdgeIndex:
@@ -157,7 +159,13 @@ class EdgeIndex:
         words = self._words.query(query.words)
         if words.indices:
             nearest = edge.Query.Nearest(words, using=WORDS)
-            arms[WORDS] = edge.QueryRequest(limit=query.limit, query=nearest, with_payload=False, filter=wanted)
+            arms[WORDS] = edge.QueryRequest(
+                limit=query.limit,
+                query=nearest,
+                with_payload=False,
+                filter=wanted,
+                params=edge.SearchParams(idf=edge.IdfParams(corpus=EVERYTHING)),
+            )
         return arms
 
     def _page(self, namespace: str, shard: Shard, offset: Any) -> tuple[list[Indexed], Any]:

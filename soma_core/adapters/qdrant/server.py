@@ -55,8 +55,7 @@ class ServerIndex:
         stamp = Stamp(namespace="", store_id=store_id, model_id=model_id, language=language)
         self._tenants = Tenants(client, collection, stamp, max_open=max_open, seconds=WRITE_SECONDS)
         self._closed = False
-        with server_failures(f"the collection {collection!r} could not be made or checked"):
-            prepare_collection(client, collection, dimensions, WRITE_SECONDS)
+        prepare_collection(client, collection, dimensions, WRITE_SECONDS)
 
     def put(self, namespace: str, points: Sequence[IndexPoint]) -> None:
         with self._calls(f"the index of {named(namespace)} could not be written"):

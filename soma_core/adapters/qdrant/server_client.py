@@ -94,7 +94,7 @@ def starting(address: Address) -> Iterator[None]:
             todo = "refuses this key" if address.api_key else "wants a key: set it"
             message = f"QDRANT_API_KEY: the Qdrant server at {address.host} {todo}"
             raise InvalidInput(message, fields=("QDRANT_API_KEY",)) from error
-        message = f"{address.setting}: no Qdrant server answers at {address.host}: {_reason(error)}"
+        message = f"{address.setting}: the Qdrant server at {address.host} cannot be used: {_reason(error)}"
         raise Unavailable(message, fields=(address.setting,)) from error
 
 
