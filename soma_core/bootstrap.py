@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -82,6 +83,24 @@ def create_memory_system(
         return soma
 
 
+def index_place(settings: Settings) -> str:
+    """Where the index is, for a message."""
+    if settings.qdrant:
+        return f"the collection {settings.qdrant_collection!r} on the Qdrant server"
+    return str(index_path(settings.home))
+
+
+def ask_index_server(settings: Settings) -> str | None:
+    """What the index's server says of itself; None without one. Raises `Unavailable`, `InvalidInput`."""
+    if settings.qdrant is None:
+        return None
+    with _server_extra(settings.qdrant.setting):
+        from soma_core.adapters.qdrant.server_client import Address, describe
+    return describe(
+        Address(*settings.qdrant, settings.qdrant_api_key, settings.qdrant_grpc_port), settings.qdrant_collection
+    )
+
+
 def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_model: bool) -> VectorIndex:
     """On the Qdrant server, if one is set; else in this process, in the data folder."""
     if settings.qdrant is None:
@@ -92,15 +111,11 @@ def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_
             dimensions=files.dimensions,
             language=settings.language,
         )
-    server = settings.qdrant
-    try:
+    with _server_extra(settings.qdrant.setting):
         from soma_core.adapters.qdrant.server_client import Address
         from soma_core.adapters.qdrant.server_opening import open_server_index
-    except ModuleNotFoundError as error:
-        message = f"{server.setting}: needs the extra `server`: pip install 'soma-fractal-memory[server]'"
-        raise InvalidInput(message, fields=(server.setting,)) from error
     return open_server_index(
-        Address(server.url, settings.qdrant_api_key, settings.qdrant_grpc_port, server.setting),
+        Address(*settings.qdrant, settings.qdrant_api_key, settings.qdrant_grpc_port),
         settings.qdrant_collection,
         store_id=store_id,
         model_id=files.model_id,
@@ -108,6 +123,16 @@ def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_
         language=settings.language,
         accept_model=accept_model,
     )
+
+
+@contextlib.contextmanager
+def _server_extra(setting: str) -> Iterator[None]:
+    """Say what to install where a driver is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"{setting}: needs the extra `server`: pip install 'soma-fractal-memory[server]'"
+        raise InvalidInput(message, fields=(setting,)) from error
 
 
 def _check_model(records: SqliteRecordStore, model_id: str) -> None:

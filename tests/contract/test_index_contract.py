@@ -118,4 +118,4 @@ class TestServerIndexOnARealServer(ServerContract):
 
     @pytest.fixture
     def connected(self, real_qdrant: dict[str, str]) -> Connected:
-        return lambda: connect(Address(real_qdrant["QDRANT_URL"], real_qdrant.get("QDRANT_API_KEY")), "any")
+        return lambda: connect(Address(real_qdrant["QDRANT_URL"], api_key=real_qdrant.get("QDRANT_API_KEY")), "any")

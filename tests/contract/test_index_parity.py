@@ -112,7 +112,7 @@ def test_edge_and_the_server_of_the_tests_give_the_same_top_ten(
 
 
 def test_edge_and_a_real_server_give_the_same_top_ten(edge: EdgeIndex, real_qdrant: dict[str, str]) -> None:
-    address = Address(real_qdrant["QDRANT_URL"], real_qdrant.get("QDRANT_API_KEY"))
+    address = Address(real_qdrant["QDRANT_URL"], api_key=real_qdrant.get("QDRANT_API_KEY"))
     collection = f"parity-{uuid4()}"
     server = open_server_index(address, collection, store_id="store", model_id="model", dimensions=DIMENSIONS)
     try:

@@ -68,19 +68,19 @@ def answering(folder: Path, **options: str) -> Iterator[str]:
 def test_an_address_where_nothing_listens_is_named_with_its_setting() -> None:
     port = free_port()
     with refused(Unavailable, "QDRANT_HOST", f"127.0.0.1:{port}", "Connection refused"):
-        connect(Address(f"http://127.0.0.1:{port}", SECRET, setting="QDRANT_HOST"), "any")
+        connect(Address(f"http://127.0.0.1:{port}", api_key=SECRET, setting="QDRANT_HOST"), "any")
 
 
 def test_a_server_that_never_answers_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with refused(Unavailable, "QDRANT_URL", f"127.0.0.1:{port}", "no answer in time"):
-            connect(Address(f"http://127.0.0.1:{port}", SECRET), "any")
+            connect(Address(f"http://127.0.0.1:{port}", api_key=SECRET), "any")
 
 
 def test_a_host_without_an_address_is_named() -> None:
     with refused(Unavailable, "QDRANT_URL", "no-such-host.invalid:6333"):
-        connect(Address("http://no-such-host.invalid", SECRET), "any")
+        connect(Address("http://no-such-host.invalid", api_key=SECRET), "any")
 
 
 def test_a_server_of_something_else_is_told_from_one_that_is_down() -> None:
@@ -106,13 +106,13 @@ def test_a_key_that_is_wrong_or_missing_is_named_and_not_shown(tmp_path: Path, k
         answering(tmp_path, api_key="the right key") as url,
         refused(InvalidInput, "QDRANT_API_KEY", url.removeprefix("http://")),
     ):
-        connect(Address(url, key), "any")
+        connect(Address(url, api_key=key), "any")
 
 
 def test_the_right_key_opens(tmp_path: Path) -> None:
     with answering(tmp_path, api_key=SECRET) as url:
         index = open_server_index(
-            Address(url, SECRET), "any", store_id="store", model_id="model", dimensions=DIMENSIONS
+            Address(url, api_key=SECRET), "any", store_id="store", model_id="model", dimensions=DIMENSIONS
         )
         index.put(NAMESPACE, [point(1, "kafka")])
         assert lexical(index, "kafka") == [1]
@@ -120,7 +120,7 @@ def test_the_right_key_opens(tmp_path: Path) -> None:
 
 
 def test_an_address_does_not_show_its_key() -> None:
-    assert SECRET not in repr(Address("http://127.0.0.1", SECRET))
+    assert SECRET not in repr(Address("http://127.0.0.1", api_key=SECRET))
 
 
 def test_grpc_is_used_where_the_server_offers_it(qdrant: QdrantProcess) -> None:

@@ -36,9 +36,9 @@ class Address:
     """Where the server is. `setting` is what the operator set it with."""
 
     url: str
+    setting: str = "QDRANT_URL"
     api_key: str | None = field(default=None, repr=False)
     grpc_port: int | None = None
-    setting: str = "QDRANT_URL"
 
     @property
     def host(self) -> str:
@@ -63,6 +63,14 @@ def connect(address: Address, collection: str) -> QdrantClient:
     version = _check(address, collection)
     port = address.grpc_port or (GRPC_PORT if address.port == REST_PORT else None)
     return _client(address, port if port and _offers_grpc(address, port, version) else None, CALL_SECONDS)
+
+
+def describe(address: Address, collection: str) -> str:
+    """The server in a few words. Raises as `connect` does."""
+    with closing(connect(address, collection)) as client, starting(address):
+        way = "gRPC" if client.init_options["prefer_grpc"] else "REST"
+        there = "" if client.collection_exists(collection) else ", which is not made yet"
+        return f"Qdrant {client.info().version} at {address.host} over {way}, collection {collection!r}{there}"
 
 
 def _check(address: Address, collection: str) -> str:
