@@ -85,25 +85,24 @@ def create_memory_system(
 
 def index_place(settings: Settings) -> str:
     """Where the index is, for a message."""
-    if settings.qdrant:
+    if _qdrant(settings):
         return f"the collection {settings.qdrant_collection!r} on the Qdrant server"
     return str(index_path(settings.home))
 
 
 def ask_index_server(settings: Settings) -> str | None:
     """What the index's server says of itself; None without one. Raises `Unavailable`, `InvalidInput`."""
-    if settings.qdrant is None:
+    if (server := _qdrant(settings)) is None:
         return None
-    with _server_extra(settings.qdrant.setting):
+    with _server_extra(server[1]):
         from soma_core.adapters.qdrant.server_client import Address, describe
-    return describe(
-        Address(*settings.qdrant, settings.qdrant_api_key, settings.qdrant_grpc_port), settings.qdrant_collection
-    )
+    address = Address(*server, settings.qdrant_api_key, settings.qdrant_grpc_port)
+    return describe(address, settings.qdrant_collection)
 
 
 def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_model: bool) -> VectorIndex:
     """On the Qdrant server, if one is set; else in this process, in the data folder."""
-    if settings.qdrant is None:
+    if (server := _qdrant(settings)) is None:
         return EdgeIndex(
             index_path(settings.home),
             store_id=store_id,
@@ -111,11 +110,11 @@ def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_
             dimensions=files.dimensions,
             language=settings.language,
         )
-    with _server_extra(settings.qdrant.setting):
+    with _server_extra(server[1]):
         from soma_core.adapters.qdrant.server_client import Address
         from soma_core.adapters.qdrant.server_opening import open_server_index
     return open_server_index(
-        Address(*settings.qdrant, settings.qdrant_api_key, settings.qdrant_grpc_port),
+        Address(*server, settings.qdrant_api_key, settings.qdrant_grpc_port),
         settings.qdrant_collection,
         store_id=store_id,
         model_id=files.model_id,
@@ -123,6 +122,15 @@ def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_
         language=settings.language,
         accept_model=accept_model,
     )
+
+
+def _qdrant(settings: Settings) -> tuple[str, str] | None:
+    """The address of the Qdrant server and the variable that it comes from."""
+    if settings.qdrant_url:
+        return settings.qdrant_url, "QDRANT_URL"
+    if (host := settings.qdrant_host) is None:
+        return None
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.qdrant_port}", "QDRANT_HOST"
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from soma_core.domain.errors import InvalidInput
 from soma_core.domain.languages import AUTO, NONE, STEMMED
@@ -83,23 +83,6 @@ class Settings:
     qdrant_grpc_port: int | None
     qdrant_collection: str
     qdrant_api_key: str | None
-
-    @property
-    def qdrant(self) -> QdrantAddress | None:
-        """Where the Qdrant server is, if the index is on one."""
-        if self.qdrant_url:
-            return QdrantAddress(self.qdrant_url, "QDRANT_URL")
-        if self.qdrant_host:
-            host = f"[{self.qdrant_host}]" if ":" in self.qdrant_host else self.qdrant_host
-            return QdrantAddress(f"http://{host}:{self.qdrant_port}", "QDRANT_HOST")
-        return None
-
-
-class QdrantAddress(NamedTuple):
-    """An address and the variable that it came from."""
-
-    url: str
-    setting: str
 
 
 def _parse_size(name: str, value: str) -> int:

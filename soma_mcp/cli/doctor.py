@@ -47,8 +47,7 @@ def _examine(terminal: Terminal) -> Iterator[Finding]:
     settings = terminal.settings
     yield from _folder(settings)
     yield from _asked("model", lambda: _model(settings))
-    if settings.qdrant:
-        yield from _asked("index server", lambda: _index_server(settings))
+    yield from _index_server(settings)
     path = records_path(settings.home)
     if not path.exists() and not path.with_name(path.name + "-wal").exists():
         yield Finding("records", "note", "nothing was stored yet")
@@ -101,8 +100,12 @@ def _model(settings: Settings) -> Finding:
     return Finding("model", "good", f"{files.model_id}, {files.dimensions} dimensions, its files are unaltered")
 
 
-def _index_server(settings: Settings) -> Finding:
-    return Finding("index server", "good", ask_index_server(settings) or "none is set")
+def _index_server(settings: Settings) -> Iterator[Finding]:
+    try:
+        if said := ask_index_server(settings):
+            yield Finding("index server", "good", said)
+    except SomaError as error:
+        yield Finding("index server", "bad", error.message)
 
 
 def _owner(memory: SharedSoma) -> Finding:
