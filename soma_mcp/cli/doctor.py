@@ -130,7 +130,9 @@ def _index(terminal: Terminal, memory: SharedSoma) -> Finding:
     if drift.pending:
         return Finding("index", "note", f"{detail}; {drift.pending} changes wait to be followed", "let a server run")
     if not drift.is_clean:
-        detail += f"; {drift.missing} missing, {drift.unembedded} without vector, {drift.stale} stale"
+        detail += (
+            f"; {drift.missing} missing, {drift.unembedded} without vector, {drift.stale} stale, {drift.left} left"
+        )
         todo = f"`soma reindex` rebuilds {index_place(terminal.settings)} from the records"
         return Finding("index", "bad", detail, todo)
     return Finding("index", "good", detail)

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from qdrant_client import QdrantClient, models
 
 from soma_core.bootstrap import create_memory_system
 from soma_core.domain.memory import NewMemory, Scope
@@ -59,6 +60,28 @@ def test_a_process_that_starts_again_goes_on_where_the_last_one_stopped(served: 
     assert soma.indexing.backlog("api_ns") == (0, 0)
     assert texts(soma, "Where is the kafka broker?") == ["The kafka broker lives in Oslo."]
     soma.close()
+
+
+def test_verify_names_what_the_server_lost_and_reindex_brings_it_back(served: Shell) -> None:
+    kept, lost = served.json("store", "The kafka broker lives in Oslo."), served.json("store", "Tea is at three.")
+    assert served.json("verify")["namespaces"][0]["pending"] == 2
+    served.text("recall", "kafka")
+    assert served.json("verify")["clean"]
+    client = QdrantClient(url=served.settings["QDRANT_URL"], check_compatibility=False)
+    of_lost = models.FieldCondition(key="memory", match=models.MatchValue(value=lost["id"]))
+    wanted = models.FilterSelector(filter=models.Filter(must=[of_lost]))
+    client.delete(served.settings["QDRANT_COLLECTION"], wanted)
+    client.close()
+    found = served.json("verify", status=1)
+    assert not found["clean"]
+    assert found["namespaces"][0]["missing"] == 1
+    assert lost["id"] in found["namespaces"][0]["examples"][0]
+    told = served.text("verify", status=1)
+    assert told.startswith("bad   'api_ns': 1 points for 2 memories, 1 missing\n")
+    assert "do: `soma reindex` rebuilds the collection" in told
+    assert kept["id"] not in told
+    served.text("reindex")
+    assert served.text("verify") == "good  'api_ns': 2 points for 2 memories\n"
 
 
 def test_a_server_that_is_not_there_is_named_by_every_command(home: Path) -> None:
