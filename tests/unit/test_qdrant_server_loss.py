@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,3 +115,27 @@ def test_a_closed_index_is_unavailable(index: ServerIndex) -> None:
     index.close()
     with pytest.raises(Unavailable, match="closed"):
         lexical(index, "kafka")
+
+
+def test_threads_that_use_a_namespace_first_at_once_lose_nothing(index: ServerIndex) -> None:
+    names = [f"space {n}" for n in range(8)]
+    together = threading.Barrier(6)
+
+    def use(number: int) -> None:
+        for name in names:
+            together.wait(20)
+            if number % 2:
+                index.checkpoint(name)
+            index.put(name, [point(number, "kafka")])
+            index.checkpoint(name)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(index.rebuilt()) == []
+    for name in names:
+        index.flush(name, Checkpoint(6, 6))
+        assert index.checkpoint(name) == Checkpoint(6, 6)
+        assert lexical(index, "kafka", namespace=name) == list(range(6))

@@ -138,7 +138,7 @@ class ServerIndex:
         """Make the collection again that somebody deleted; its namespaces are then rebuilt from the records."""
         with server_failures(f"the collection {self._collection!r} is gone and could not be made again"):
             prepare_collection(self._client, self._collection, self._dimensions, WRITE_SECONDS)
-        self._tenants.drop_all()
+            self._tenants.check_all()
 
     def _page(self, tenant: str, offset: Any) -> tuple[list[Indexed], Any]:
         """The next points from `offset` on, and where to go on from, None at the end."""

@@ -57,7 +57,7 @@ class Tenants:
         """The tenant of a namespace that is about to be written; it gets its stamp where it has none."""
         if not self.is_at_hand(namespace) and self._read(namespace) is None:
             with self._changing:
-                self._begin(namespace)
+                self._read_or_begin(namespace)
         return self.tenant(namespace)
 
     def is_at_hand(self, namespace: str) -> bool:
@@ -70,6 +70,7 @@ class Tenants:
     def checkpoint(self, namespace: str) -> Checkpoint:
         found = self._read(namespace)
         with self._changing:
+            found = found or self._read(namespace)
             if found is None:
                 self._say_why(namespace)
             self._begun_anew.discard(namespace)
@@ -78,15 +79,14 @@ class Tenants:
     def record(self, namespace: str, checkpoint: Checkpoint) -> None:
         """Write the checkpoint; (0, 0) for a namespace begun anew whose owner does not know that yet."""
         with self._changing:
-            if self._read(namespace) is None:
-                self._begin(namespace)
+            self._read_or_begin(namespace)
             self._write(namespace, Checkpoint() if namespace in self._begun_anew else checkpoint)
 
     def check(self, namespace: str) -> None:
         """Notice when a namespace that had a stamp has lost it."""
         if namespace in self._seen and self._read(namespace) is None:
             with self._changing:
-                self._say_why(namespace)
+                self._say_if_lost(namespace)
 
     def drop(self, namespace: str) -> None:
         """Delete a namespace: the stamp first, so that no checkpoint outlives what it describes."""
@@ -94,16 +94,22 @@ class Tenants:
             self._forget(namespace)
             self._delete(self.tenant(namespace), self._point_id(self.tenant(namespace)))
 
-    def drop_all(self) -> None:
-        """The collection is gone, and with it every namespace that was in use."""
+    def check_all(self) -> None:
+        """The same for every namespace that was in use."""
         with self._changing:
             for namespace in list(self._seen):
-                self._say_lost(namespace)
+                self._say_if_lost(namespace)
 
-    def _begin(self, namespace: str) -> None:
-        self._say_why(namespace)
-        self._write(namespace, Checkpoint())
-        self._remember(namespace)
+    def _read_or_begin(self, namespace: str) -> None:
+        """Give the namespace a stamp, unless it has one. Under the lock: another thread may have been quicker."""
+        if self._read(namespace) is None:
+            self._say_why(namespace)
+            self._write(namespace, Checkpoint())
+            self._remember(namespace)
+
+    def _say_if_lost(self, namespace: str) -> None:
+        if namespace in self._seen and self._read(namespace) is None:
+            self._say_lost(namespace)
 
     def _say_why(self, namespace: str) -> None:
         """Say why a namespace has no stamp, where it should have one; what another model wrote is deleted."""
