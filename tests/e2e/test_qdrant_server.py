@@ -84,6 +84,20 @@ def test_verify_names_what_the_server_lost_and_reindex_brings_it_back(served: Sh
     assert served.text("verify") == "good  'api_ns': 2 points for 2 memories\n"
 
 
+def test_another_language_builds_the_index_anew_and_leaves_nothing_of_the_old_one(served: Shell) -> None:
+    served.text("store", "The kafka broker lives in Oslo.")
+    served.text("recall", "kafka")
+    assert served.json("recall", "Wo lebt der broker?", SOMA_LANGUAGE="german")["hits"]
+    assert served.json("verify", SOMA_LANGUAGE="german")["clean"]
+    client = QdrantClient(url=served.settings["QDRANT_URL"], check_compatibility=False)
+    points, _ = client.scroll(served.settings["QDRANT_COLLECTION"], limit=10)
+    client.close()
+    assert len([point for point in points if point.payload and "memory" in point.payload]) == 1
+    assert [point.payload["language"] for point in points if point.payload and "language" in point.payload] == [
+        "german"
+    ]
+
+
 def test_a_server_that_is_not_there_is_named_by_every_command(home: Path) -> None:
     port = free_port()
     shell = Shell(home, QDRANT_URL=f"http://127.0.0.1:{port}", QDRANT_API_KEY="a-key-that-is-secret")
