@@ -78,6 +78,12 @@ class Settings:
     log_format: str
     log_level: str
     traces: bool
+    qdrant_url: str | None
+    qdrant_host: str | None
+    qdrant_port: int
+    qdrant_grpc_port: int | None
+    qdrant_collection: str
+    qdrant_api_key: str | None
 
 
 def _parse_size(name: str, value: str) -> int:
@@ -114,6 +120,25 @@ def _parse_url(name: str, value: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value.strip()):
         raise invalid(name, f"is {value!r}, must be an address such as https://soma.example.com")
     return value.strip().rstrip("/")
+
+
+def _parse_server_url(name: str, value: str) -> str:
+    """An address without a user or a password, which is not shown when it has one."""
+    if "@" in value:
+        raise invalid(name, "must hold no user and no password: QDRANT_API_KEY is for the key")
+    return _parse_url(name, value)
+
+
+def _parse_host(name: str, value: str) -> str:
+    if not re.fullmatch(r"[\w.:-]{1,253}", value.strip()):
+        raise invalid(name, f"is {value!r}, must be a host name or an address such as 10.0.0.7, without a port")
+    return value.strip()
+
+
+def _parse_collection(name: str, value: str) -> str:
+    if not re.fullmatch(r"[\w-][\w.-]{0,254}", value.strip()):
+        raise invalid(name, f"is {value!r}, must have 1 to 255 letters, digits, _ - and dots")
+    return value.strip()
 
 
 def _parse_switch(name: str, value: str) -> bool:
@@ -287,6 +312,31 @@ VARIABLES: Mapping[str, Setting] = {
         "false",
         "Whether `soma serve` sends OpenTelemetry traces (the extra `otel`); OTEL_EXPORTER_OTLP_ENDPOINT says where.",
         _parse_switch,
+    ),
+    "QDRANT_URL": Setting(
+        "qdrant_url",
+        None,
+        "The address of a Qdrant server, 1.19 or newer: the index is then kept there (docs/qdrant.md).",
+        _parse_server_url,
+    ),
+    "QDRANT_HOST": Setting(
+        "qdrant_host", None, "The same by host, over plain HTTP; QDRANT_URL goes first.", _parse_host
+    ),
+    "QDRANT_PORT": Setting("qdrant_port", "6333", "Its port for REST, with QDRANT_HOST.", _parse_integer(1, 65_535)),
+    "QDRANT_GRPC_PORT": Setting(
+        "qdrant_grpc_port",
+        None,
+        "Its port for gRPC, which is used where the server answers there. Default: 6334 where the other is 6333.",
+        _parse_integer(1, 65_535),
+    ),
+    "QDRANT_COLLECTION": Setting(
+        "qdrant_collection", "api_ns", "The collection there; it is made where there is none.", _parse_collection
+    ),
+    "QDRANT_API_KEY": Setting(
+        "qdrant_api_key",
+        None,
+        "The key that the server wants.",
+        lambda name, value: check_string(name, value.strip(), max_chars=4_096),
     ),
 }
 

@@ -1,9 +1,14 @@
-"""Commands for whoever keeps a memory: stats and reindex."""
+"""Commands for whoever keeps a memory: stats, verify and reindex."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
+
 import click
 
+from soma_core.bootstrap import index_place
+from soma_core.services.inspect import Drift
 from soma_mcp.cli.common import Terminal, command
 from soma_mcp.tools.status import describe_status, shown
 
@@ -15,6 +20,36 @@ def stats(terminal: Terminal) -> None:
     with terminal.memory() as shared:
         found = shared.status(terminal.scope())
     terminal.show(describe_status(found), shown(found))
+
+
+@click.command()
+@command
+def verify(terminal: Terminal) -> None:
+    """Compare the records of every namespace with its index: counts, ids, versions and vectors.
+
+    It reads all of both. The status is 1 where they differ; what the index has not followed yet is no difference.
+    """
+    with terminal.folder() as shared:
+        drifts = shared.verify(terminal.scope())
+    clean = all(drift.is_clean or drift.pending for drift in drifts)
+    lines = [line for drift in drifts for line in _drift(drift)] or ["nothing was stored yet"]
+    if not clean:
+        lines.append(f"do: `soma reindex` rebuilds {index_place(terminal.settings)} from the records")
+    terminal.show({"clean": clean, "namespaces": [asdict(drift) for drift in drifts]}, "\n".join(lines))
+    if not clean:
+        raise SystemExit(1)
+
+
+def _drift(drift: Drift) -> Iterator[str]:
+    """A namespace in a line, and a line for each example."""
+    verdict = "wait" if drift.pending else "good" if drift.is_clean else "bad"
+    counts = f"{drift.points} points for {drift.memories} memories"
+    differing = {"missing": drift.missing, "without vector": drift.unembedded, "stale": drift.stale, "left": drift.left}
+    said = [f"{number} {what}" for what, number in differing.items() if number]
+    waiting = [f"{drift.pending} changes wait to be followed"] if drift.pending else []
+    yield f"{verdict:4}  {drift.namespace!r}: " + ", ".join([counts, *said, *waiting])
+    if not drift.pending:
+        yield from (f"      {example}" for example in drift.examples)
 
 
 @click.command()

@@ -27,6 +27,7 @@ COMMANDS = [
     "store-bulk",
     "stats",
     "reindex",
+    "verify",
     "doctor",
     "demo",
     "eval",
