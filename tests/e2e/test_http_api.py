@@ -229,7 +229,8 @@ def test_a_payload_does_not_hide_the_id_of_its_memory(shelf: Caller) -> None:
 def test_recall_by_address_gives_the_same(shelf: Caller) -> None:
     filters = {"types": ["episodic"], "project": {"name": "heron"}}
     askings: list[dict[str, Any]] = [
-        {}, {"top_k": 2}, {"type": "semantic"}, {"filters": filters}, {"hybrid": False}, {"hybrid": True}, {"recency": False},
+        {}, {"top_k": 2}, {"type": "semantic"}, {"filters": filters}, {"hybrid": False}, {"hybrid": True},
+        {"recency": False},
     ]  # fmt: skip
     for asked in askings:
         body = {"query": "tabs or spaces?", **asked}
