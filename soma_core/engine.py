@@ -81,7 +81,7 @@ class Soma:
         self._clock = clock
         self._version = version
         self._on_close = on_close
-        self._recalling = Recalling(records, index, embedder, self.indexing)
+        self._recalling = Recalling(records, index, embedder, self.indexing, clock)
         self._storing = Storing(records, self.indexing, self._recalling)
         self._forgetting = Forgetting(records, self.indexing)
         self._tokens = Tokens(tokens, clock)

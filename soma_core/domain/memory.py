@@ -32,6 +32,9 @@ DEFAULT_IMPORTANCE = 0.5
 QUESTION_WORDS = 30
 """A question of fewer words than this is a bare question (ranking)."""
 
+STANDING = ("always ", "never ", "please always ", "please never ", "from now on", "whenever i ", "every time i ")
+"""How a standing instruction begins."""
+
 
 class MemoryType(StrEnum):
     """Happened, known, or how to."""
@@ -191,6 +194,11 @@ def short_id(memory_id: UUID) -> str:
 def count_words(text: str) -> int:
     """How many runs of letters and digits `text` has."""
     return len(re.findall(r"\w+", text))
+
+
+def is_standing(text: str) -> bool:
+    """Whether `text` begins as a standing instruction does: "Always ...", "From now on ..."."""
+    return text.lstrip().casefold().startswith(STANDING) and not text.lstrip().casefold().startswith("never mind")
 
 
 def is_question(text: str) -> bool:

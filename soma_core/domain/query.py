@@ -101,6 +101,8 @@ class RecallQuery:
     """What the payload of a candidate must hold: each name with an equal value; objects inside are taken likewise."""
     terms: Terms | None = None
     """What lifts the candidates that hold it."""
+    without: frozenset[str] = frozenset()
+    """The names of ranking steps that are left out (see `scoring.STEPS`)."""
 
     @classmethod
     def parse(
@@ -140,6 +142,9 @@ class Parts:
     lexical: float
     total: float
     boosts: float = 0.0
+    structure: float = 0.0
+    importance: float = 0.0
+    recency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

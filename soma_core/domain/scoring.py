@@ -1,17 +1,21 @@
 """How candidates become a ranked answer: pure functions.
 
-Each arm's list is scaled to 0..3 and the two are added half and half; measured better than fusion by rank.
+Each arm's list is scaled to 0..3 and the two are added half and half; measured better than fusion by rank. Then every
+step of `STEPS` adds its part, weighed here and nowhere else.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Literal, NamedTuple, TypeVar
 from uuid import UUID
 
+from soma_core.domain import boosts, structure
+from soma_core.domain.asking import Question
+from soma_core.domain.candidates import Candidates, Features
 from soma_core.domain.query import Hit, Parts
 
 K = TypeVar("K", int, UUID)
@@ -40,13 +44,60 @@ def spread(scores: Mapping[K, float]) -> dict[K, float]:
     return {key: SCALE * (score - low) / (high - low) for key, score in scores.items()}
 
 
-def fuse(dense: Mapping[K, float], lexical: Mapping[K, float]) -> dict[K, Parts]:
-    """The weighted sum of both arms' scaled scores; a memory that is missing from an arm gets 0 there."""
-    fused: dict[K, Parts] = {}
-    for key in {**dense, **lexical}:
-        d, w = DENSE_WEIGHT * dense.get(key, 0.0), LEXICAL_WEIGHT * lexical.get(key, 0.0)
-        fused[key] = Parts(dense=d, lexical=w, total=d + w)
-    return fused
+class Step(NamedTuple):
+    """A step of the ranking: what it gives each candidate is weighed and added to one part of the score."""
+
+    name: str
+    part: Literal["structure", "boosts", "importance", "recency"]
+    weight: float
+    gives: Callable[[Candidates], Sequence[float]]
+
+
+_STEPS = (
+    Step("answers", "structure", 0.5, structure.answers),
+    Step("questions", "structure", 0.5, structure.questions),
+    Step("threads", "structure", 0.3, structure.threads),
+    Step("substance", "structure", 0.3, structure.substance),
+    Step("assistants", "structure", 1.5, structure.assistants),
+    Step("neighbours", "structure", 0.15, structure.neighbours),
+    Step("standing", "structure", 1.0, structure.standing),
+    Step("speakers", "boosts", 0.6, boosts.speakers),
+    Step("periods", "boosts", 0.5, boosts.periods),
+    Step("importance", "importance", 0.3, boosts.importance),
+    Step("recency", "recency", 0.15, boosts.recency),
+)
+VOICE = "voice"
+"""The step before the search: what a question asks of a speaker it names is searched for in the first person."""
+STEPS = (VOICE, *(step.name for step in _STEPS))
+"""The names of all steps, for `RecallQuery.without`."""
+
+
+def scored(
+    question: Question,
+    dense: Mapping[int, float],
+    lexical: Mapping[int, float],
+    features: Mapping[int, Features],
+    without: Collection[str] = (),
+) -> dict[int, Parts]:
+    """The scores of all candidates, taken apart; the arms' scores are scaled (see `spread`).
+
+    A memory that is missing from an arm gets 0 there; one without features is no candidate.
+    """
+    keys = [key for key in {**dense, **lexical} if key in features]
+    by_meaning = [DENSE_WEIGHT * dense.get(key, 0.0) for key in keys]
+    by_words = [LEXICAL_WEIGHT * lexical.get(key, 0.0) for key in keys]
+    fused = [a + b for a, b in zip(by_meaning, by_words, strict=True)]
+    found = Candidates(question, [features[key] for key in keys], fused)
+    added = {part: [0.0] * len(keys) for part in ("structure", "boosts", "importance", "recency")}
+    for step in _STEPS:
+        if step.name not in without:
+            weight, sums = step.weight, added[step.part]
+            added[step.part] = [sum_ + weight * given for sum_, given in zip(sums, step.gives(found), strict=True)]
+    columns = zip(by_meaning, by_words, *added.values(), strict=True)
+    return {
+        key: Parts(dense=a, lexical=b, total=a + b + c + d + e + f, structure=c, boosts=d, importance=e, recency=f)
+        for key, (a, b, c, d, e, f) in zip(keys, columns, strict=True)
+    }
 
 
 def boosted(parts: Parts, boost: float) -> Parts:
@@ -54,10 +105,9 @@ def boosted(parts: Parts, boost: float) -> Parts:
     return replace(parts, boosts=parts.boosts + boost, total=parts.total + boost)
 
 
-def ranked(parts: Mapping[K, Parts], limit: int) -> list[K]:
-    """The best `limit` memories; equal scores by id, the newest first."""
-    newest_first = sorted(parts, reverse=True)
-    return sorted(newest_first, key=lambda key: -parts[key].total)[:limit]
+def ranked(parts: Mapping[int, Parts], features: Mapping[int, Features], limit: int) -> list[int]:
+    """The best `limit` memories; equal scores by time, the newest first, then by id, likewise."""
+    return sorted(parts, key=lambda key: (parts[key].total, features[key].occurred_at, key), reverse=True)[:limit]
 
 
 def count_tokens(text: str) -> int:

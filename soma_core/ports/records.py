@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from soma_core.domain.candidates import Features
 from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
 from soma_core.domain.query import BrowseQuery, Filter, Page, Selection
@@ -110,7 +111,15 @@ class RecordStore(Protocol):
         ...
 
     def live_versions(self, namespace: str, ids: Collection[int]) -> dict[int, int]:
-        """The current version of those that are live; this decides what may be returned. Ids are numbers here."""
+        """The current version of those that are live. Ids are numbers here."""
+        ...
+
+    def features(self, namespace: str, ids: Collection[int]) -> dict[int, Features]:
+        """What ranking sees of those that are live; this decides what may be returned. Ids are numbers here."""
+        ...
+
+    def speakers(self, namespace: str, names: Sequence[str]) -> list[str]:
+        """The speakers of live memories whose whole name, or its first word, is one of `names`, as it is written."""
         ...
 
     def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:

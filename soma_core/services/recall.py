@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from soma_core.domain.asking import Question, in_first_person
+from soma_core.domain.candidates import Features, features_of
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
 from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery, contains
-from soma_core.domain.scoring import SCALE, best_by_memory, boosted, fuse, pack, ranked, spread
+from soma_core.domain.scoring import SCALE, VOICE, best_by_memory, boosted, pack, ranked, scored, spread
+from soma_core.ports.clock import Clock
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
 from soma_core.services.indexing import Indexing
+from soma_core.services.questions import anchored, asked
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ class _Gathered:
 
     dense: Mapping[int, float] = field(default_factory=dict)
     lexical: Mapping[int, float] = field(default_factory=dict)
+    features: Mapping[int, Features] = field(default_factory=dict)
     moved: Sequence[UUID] = ()
     """Live memories of which an older version was found: their present one came after the search."""
 
@@ -40,52 +45,61 @@ class _Gathered:
 class Recalling:
     """Searches both arms, adds what the index does not have yet, and lets the records decide."""
 
-    def __init__(self, records: RecordStore, index: VectorIndex, embedder: Embedder, indexing: Indexing) -> None:
+    def __init__(
+        self, records: RecordStore, index: VectorIndex, embedder: Embedder, indexing: Indexing, clock: Clock
+    ) -> None:
         self._records = records
         self._index = index
         self._embedder = embedder
         self._indexing = indexing
+        self._clock = clock
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""
         said: list[str] = []
         words = _first_words(query.text, said)
-        vector = self._query_vector(words, said)
+        question = asked(self._records, namespace, words, self._clock())
+        vector = self._query_vector(words if VOICE in query.without else in_first_person(words, question.named), said)
         wanted = CANDIDATES
         while True:
             degraded = list(said)
-            parts, all_seen = self._scored(namespace, query, IndexQuery(words, vector, wanted, query.filter), degraded)
+            search = IndexQuery(words, vector, wanted, query.filter)
+            parts, features, all_seen = self._scored(namespace, query, question, search, degraded)
             if not query.payload or len(parts) >= query.limit or all_seen:
                 break
             if wanted >= MOST_CANDIDATES:
                 degraded.append(f"filters: the payloads of only {wanted} candidates of each arm were looked at")
                 break
             wanted *= WIDER
-        hits = self._read(namespace, ranked(parts, query.limit), parts)
+        hits = self._read(namespace, ranked(parts, features, query.limit), parts)
         packed, tokens = pack(hits, query.max_tokens)
         if query.order == "time":
             packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
         return Recall(packed, degraded, len(hits) - len(packed), tokens)
 
     def _scored(
-        self, namespace: str, query: RecallQuery, search: IndexQuery, degraded: list[str]
-    ) -> tuple[dict[int, Parts], bool]:
-        """The candidates with their scores, and whether both arms have no more than these."""
+        self, namespace: str, query: RecallQuery, question: Question, search: IndexQuery, degraded: list[str]
+    ) -> tuple[dict[int, Parts], Mapping[int, Features], bool]:
+        """The candidates with their scores and features, and whether both arms have no more than these."""
         waiting = self._indexing.pending(namespace)
         gathered = self._gather(namespace, search, degraded)
         if self._indexing.epoch(namespace) != waiting.epoch:
             waiting = self._indexing.pending(namespace)
         fresh = list(dict.fromkeys([*waiting.ids, *gathered.moved]))
         by_words = {} if search.vector is not None and not query.hybrid else spread(gathered.lexical)
-        lexical = {**by_words, **self._overlaps(namespace, search.words, fresh, query.filter)}
+        overlaps, new = self._overlaps(namespace, search.words, fresh, query.filter)
+        lexical, features = {**by_words, **overlaps}, {**gathered.features, **new}
         if waiting.unlisted:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
         if search.vector is not None and waiting.unembedded:
             degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
-        parts = fuse(spread(gathered.dense), lexical)
+        dense = spread(gathered.dense)
+        fused = {key: dense.get(key, 0.0) + lexical.get(key, 0.0) for key in {**dense, **lexical}}
+        question = anchored(self._records, self._index, namespace, question, fused)
+        parts = scored(question, dense, lexical, features, query.without)
         if query.looks_at_texts:
             parts = self._looked_at(namespace, query, parts)
-        return parts, max(len(gathered.dense), len(gathered.lexical)) < search.limit
+        return parts, features, max(len(gathered.dense), len(gathered.lexical)) < search.limit
 
     def nearest(
         self, namespace: str, text: str, speaker: str | None, limit: int
@@ -135,22 +149,27 @@ class Recalling:
     def _confirmed(self, namespace: str, matches: Matches, most: int) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version."""
         found = (*matches.dense, *matches.lexical)
-        live = self._records.live_versions(namespace, {match.memory for match in found})
+        live = self._records.features(namespace, {match.memory for match in found})
 
         def arm(found: Sequence[Match]) -> dict[int, float]:
-            current = [(memory, score) for memory, version, _, score in found if live.get(memory) == version]
+            current = [
+                (memory, score) for memory, version, _, score in found if memory in live and live[memory][0] == version
+            ]
             return dict(list(best_by_memory(current).items())[:most])
 
-        moved = {memory for memory, version, _, _ in found if live.get(memory, 0) > version}
-        return _Gathered(arm(matches.dense), arm(matches.lexical), [UUID(int=key) for key in moved])
+        moved = {memory for memory, version, _, _ in found if memory in live and live[memory][0] > version}
+        return _Gathered(arm(matches.dense), arm(matches.lexical), live, [UUID(int=key) for key in moved])
 
-    def _overlaps(self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter) -> dict[int, float]:
+    def _overlaps(
+        self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter
+    ) -> tuple[dict[int, float], dict[int, Features]]:
         """Score what waits for the index by how much of the question's words it holds, on the scale of an arm."""
         if not ids:
-            return {}
+            return {}, {}
         memories = [memory for memory in self._records.read(namespace, ids).values() if _fits(memory, wanted)]
         shares = self._index.overlap(words, [memory.text for memory in memories])
-        return {memory.id.int: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
+        found = {memory.id.int: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
+        return found, {memory.id.int: features_of(memory) for memory in memories if memory.id.int in found}
 
     def _looked_at(self, namespace: str, query: RecallQuery, parts: Mapping[int, Parts]) -> dict[int, Parts]:
         """The candidates whose payload fits, those that hold the terms lifted."""

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from soma_core.domain.memory import Memory, numbers
-from soma_core.domain.query import Hit, Recall
+from soma_core.domain.query import Hit, Parts, Recall
 from soma_core.domain.receipts import StoreReceipt
 from soma_core.engine import Status
-from soma_mcp.tools.answers import MemoryAnswer, describe, stamp
+from soma_mcp.tools.answers import MemoryAnswer, PartsAnswer, describe, parts_of, stamp
 from soma_mcp.tools.store import StoreAnswer, describe_stored
 
 
@@ -23,17 +23,10 @@ class MemoryBody(MemoryAnswer):
     position: int | None
 
 
-class Parts(TypedDict):
-    dense: float
-    lexical: float
-    boosts: float
-    total: float
-
-
 class Found(MemoryBody):
     """A memory with its score taken apart."""
 
-    parts: Parts
+    parts: PartsAnswer
     cut: bool
 
 
@@ -170,20 +163,18 @@ def memory_body(memory: Memory) -> MemoryBody:
 def match_of(memory: Memory, parts: Parts, cut: bool = False) -> dict[str, Any]:
     """The payload's fields, as callers have always got them, and the memory beside them."""
     named: dict[str, Any] = {"text": memory.text, **memory.payload}
-    named |= {"id": str(memory.id), "score": parts["total"], "coord": memory.coordinate}
-    return {**named, "memory": {**memory_body(memory), "parts": parts, "cut": cut}}
+    named |= {"id": str(memory.id), "score": parts.total, "coord": memory.coordinate}
+    return {**named, "memory": {**memory_body(memory), "parts": parts_of(parts), "cut": cut}}
 
 
 def match_hit(hit: Hit) -> dict[str, Any]:
     """A hit of a recall."""
-    parts = hit.parts
-    shown: Parts = {"dense": parts.dense, "lexical": parts.lexical, "boosts": parts.boosts, "total": parts.total}
-    return match_of(hit.memory, shown, hit.cut)
+    return match_of(hit.memory, hit.parts, hit.cut)
 
 
 def match_term(memory: Memory) -> dict[str, Any]:
     """A memory that holds a term: it does or does not."""
-    return match_of(memory, {"dense": 0.0, "lexical": 1.0, "boosts": 0.0, "total": 1.0})
+    return match_of(memory, Parts(dense=0.0, lexical=1.0, total=1.0))
 
 
 def scored(hit: Hit) -> Scored:

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Memory, short_id
+from soma_core.domain.query import Parts
 
 
 class BriefAnswer(TypedDict):
@@ -34,6 +35,18 @@ class MemoryAnswer(BriefAnswer):
     coordinate: str | None
     importance: float
     payload: dict[str, Any]
+
+
+class PartsAnswer(TypedDict):
+    """A score taken apart: `total` is the sum of the others."""
+
+    dense: float
+    lexical: float
+    structure: float
+    boosts: float
+    importance: float
+    recency: float
+    total: float
 
 
 def answer(text: str, structured: Mapping[str, Any]) -> CallToolResult:
@@ -70,6 +83,19 @@ def describe(memory: Memory) -> MemoryAnswer:
         "coordinate": memory.coordinate,
         "importance": memory.importance,
         "payload": memory.payload,
+    }
+
+
+def parts_of(parts: Parts) -> PartsAnswer:
+    """A score as structured content."""
+    return {
+        "dense": parts.dense,
+        "lexical": parts.lexical,
+        "structure": parts.structure,
+        "boosts": parts.boosts,
+        "importance": parts.importance,
+        "recency": parts.recency,
+        "total": parts.total,
     }
 
 

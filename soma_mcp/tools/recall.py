@@ -9,16 +9,10 @@ from mcp_types import CallToolResult
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from soma_core.domain.query import Filter, Hit, Recall, RecallQuery
+from soma_core.domain.query import Filter, Recall, RecallQuery
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import BriefAnswer, answer, brief, line
+from soma_mcp.tools.answers import BriefAnswer, PartsAnswer, answer, brief, line, parts_of
 from soma_mcp.tools.toolbox import Toolbox, make_tool
-
-
-class PartsAnswer(TypedDict):
-    dense: float
-    lexical: float
-    total: float
 
 
 class HitAnswer(BriefAnswer):
@@ -56,14 +50,10 @@ def recall_tool(box: Toolbox) -> Tool:
     return make_tool(recall, read_only=True)
 
 
-def _parts(hit: Hit) -> PartsAnswer:
-    return {"dense": hit.parts.dense, "lexical": hit.parts.lexical, "total": hit.parts.total}
-
-
 def describe_recall(found: Recall) -> RecallAnswer:
     """An answer as structured content."""
     hits: list[HitAnswer] = [
-        {**brief(hit.memory), "score": hit.score, "parts": _parts(hit), "cut": hit.cut} for hit in found.hits
+        {**brief(hit.memory), "score": hit.score, "parts": parts_of(hit.parts), "cut": hit.cut} for hit in found.hits
     ]
     return {"hits": hits, "degraded": list(found.degraded), "omitted": found.omitted, "tokens": found.tokens}
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from soma_core.domain.candidates import features_of, microseconds
 from soma_core.domain.errors import Conflict, InvalidInput, Unavailable
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State, new_id, parse_coordinate, short_id, uuid7
 from soma_core.domain.query import BrowseQuery, Filter, Selection
@@ -21,10 +22,11 @@ from soma_core.domain.receipts import Change, StoreStatus
 from soma_core.domain.terms import Terms
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore, Request, Submission
-from tests.support.clock import FixedClock
+from tests.support.clock import NOON, FixedClock
 from tests.support.requests import new, request, stored
 
 NAMESPACE = "api_ns"
+NOON_MICROS = microseconds(NOON)
 STRANGE_NAMES = [
     'it\'s "quoted"; DROP TABLE memories--',
     "100%_sure?",
@@ -348,6 +350,50 @@ class RecordsContract:
         forget(records, key)
         assert put(records, "same", coordinate="1") == Change(key, 3, StoreStatus.CREATED)
 
+    # What ranking sees.
+
+    def test_the_features_of_a_memory_are_those_of_what_it_says_now(self, records: RecordStore) -> None:
+        put(records, "first of all", thread="review")
+        key = put(records, "Tea, or coffee?", coordinate="1", speaker='A"na, \n', thread="review", importance=0.25).id
+        assert records.features(NAMESPACE, [key.int]) == {
+            key.int: (1, "episodic", "review", 1, 'A"na, \n', 3, True, False, NOON_MICROS, 0.25)
+        }
+        put(records, "Tea!", coordinate="1", type="semantic", occurred_at="0001-01-01T00:00:00.000001Z")
+        found = records.features(NAMESPACE, [key.int])[key.int]
+        assert found == (2, "semantic", None, None, None, 1, False, False, 1 - 62135596800_000_000, 0.5)
+
+    def test_features_are_those_that_a_memory_read_whole_has(self, records: RecordStore) -> None:
+        given = [
+            new("naïve 記憶 🦊?", speaker="Zoë", thread="t", occurred_at="2150-05-05T01:02:03.000007Z", importance=1),
+            new("word " * 40 + "?", thread="t", type="procedural", importance=0),
+            new(" Always say who asked.\n"),
+            new("never mind"),
+            new("x", occurred_at="1969-12-31T23:59:59.999999Z"),
+        ]
+        keys = [change.id for change in stored(records, NAMESPACE, given, request())]
+        found = records.features(NAMESPACE, [key.int for key in keys])
+        assert found == {key.int: features_of(memory) for key, memory in records.read(NAMESPACE, keys).items()}
+        assert [found[key.int].standing for key in keys] == [False, False, True, False, False]
+
+    def test_only_what_is_live_and_of_the_namespace_has_features(self, records: RecordStore, reopen: Reopen) -> None:
+        stays, gone, purged = (put(records, text).id for text in ("stays", "gone", "purged"))
+        foreign = put(records, "foreign", "elsewhere").id
+        forget(records, gone)
+        forget(records, purged, purge=True)
+        ids = [stays.int, gone.int, purged.int, foreign.int, uuid7().int]
+        for store in before_and_after(records, reopen):
+            assert store.features(NAMESPACE, ids).keys() == store.live_versions(NAMESPACE, ids).keys() == {stays.int}
+            assert store.features(NAMESPACE, []) == {}
+
+    def test_speakers_are_known_by_their_whole_and_their_first_name(self, records: RecordStore) -> None:
+        for speaker in ("Ana", "Ana", "Ana Lu", "Ana Mae", "Anabel", "Ben", "ben", "Zoë", "%", None):
+            put(records, "said", speaker=speaker)
+        put(records, "said", "elsewhere", speaker="Cleo")
+        forget(records, put(records, "said", speaker="Dora").id)
+        assert sorted(records.speakers(NAMESPACE, ["Ana", "Cleo", "Dora", "Lu"])) == ["Ana", "Ana Lu", "Ana Mae"]
+        assert records.speakers(NAMESPACE, ["Ben", "Zoë", "An", "_"]) == ["Ben", "Zoë"]
+        assert records.speakers(NAMESPACE, []) == []
+
     # Forgetting.
 
     def test_a_forgotten_memory_is_out_of_reach_of_every_read(
@@ -526,6 +572,7 @@ class RecordsContract:
         changes = stored(records, NAMESPACE, [new(f"{i}") for i in range(1_100)], request())
         ids = [c.id for c in changes]
         assert len(records.read(NAMESPACE, ids)) == len(records.heads(NAMESPACE, ids)) == 1_100
+        assert len(records.features(NAMESPACE, [key.int for key in ids])) == 1_100
         assert not any([records.read(NAMESPACE, []), records.heads(NAMESPACE, []), records.versions(NAMESPACE, [])])
 
     @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soma_core.domain.asking import Question
+from soma_core.domain.candidates import Features
 from soma_core.domain.errors import InvalidInput
 from soma_core.domain.memory import Memory, MemoryType, parse_coordinate
 from soma_core.domain.passages import PASSAGE_CHARS, PASSAGE_WORDS, split_passages
 from soma_core.domain.query import Hit, Parts
-from soma_core.domain.scoring import SCALE, count_tokens, fuse, pack, ranked, spread
+from soma_core.domain.scoring import SCALE, STEPS, count_tokens, pack, ranked, scored, spread
 from soma_core.domain.validation import check_time
 from tests.support.clock import NOON
 
@@ -93,22 +95,71 @@ def test_spreading_keeps_the_order_within_nought_and_three(given_scores: dict[UU
         assert math.isclose(max(found.values()), SCALE)
 
 
-@given(scores, scores)
-def test_a_fused_score_is_the_sum_of_its_parts_and_at_most_three(a: dict[UUID, float], b: dict[UUID, float]) -> None:
-    found = fuse(spread(a), spread(b))
-    assert found.keys() == a.keys() | b.keys()
-    assert all(parts.total == parts.dense + parts.lexical for parts in found.values())
-    assert all(-1e-9 <= parts.total <= SCALE + 1e-9 for parts in found.values())
+MICROS = 10**18
+features = st.builds(
+    Features,
+    version=st.just(1),
+    type=st.sampled_from(["episodic", "semantic", "procedural"]),
+    thread=st.sampled_from([None, "a", "b", "c"]),
+    position=st.none() | st.integers(0, 5),
+    speaker=st.sampled_from([None, "Ana", "Ben", "assistant", "", "(a", "Ana Lu"]),
+    words=st.integers(0, 10_000),
+    question=st.booleans(),
+    standing=st.booleans(),
+    occurred_at=st.integers(-MICROS, MICROS),
+    importance=st.floats(0, 1),
+)
+candidates = st.dictionaries(st.integers(0, 50), features, max_size=20)
+arms = st.dictionaries(st.integers(0, 50), st.floats(-1e6, 1e6), max_size=20)
+MOMENT = st.integers(-MICROS, MICROS)
+texts_of_questions = st.sampled_from(["What did Ana say?", "remind me who", "", "?", "a" * 5_000, "記憶 🦊", "summary"])
+questions = st.builds(
+    Question,
+    text=texts_of_questions,
+    now=MOMENT,
+    named=st.frozensets(st.sampled_from(["Ana", "Ben", "Ana Lu"])),
+    periods=st.lists(st.tuples(MOMENT, MOMENT), max_size=2).map(tuple),
+)
+without = st.frozensets(st.sampled_from(STEPS))
 
 
-@given(scores, st.integers(1, 60), st.randoms())
-def test_the_ranking_does_not_depend_on_the_order_given(a: dict[UUID, float], limit: int, rng: Any) -> None:
-    parts = fuse(spread(a), {})
-    shuffled = list(parts.items())
-    rng.shuffle(shuffled)
-    best = ranked(parts, limit)
-    assert best == ranked(dict(shuffled), limit)
-    assert len(best) == min(limit, len(parts))
+@given(questions, arms, arms, candidates, without)
+def test_every_score_is_finite_and_the_sum_of_its_parts(
+    question: Question,
+    dense: dict[int, float],
+    lexical: dict[int, float],
+    known: dict[int, Features],
+    left_out: frozenset[str],
+) -> None:
+    found = scored(question, spread(dense), spread(lexical), known, left_out)
+    assert found.keys() == (dense.keys() | lexical.keys()) & known.keys()
+    for parts in found.values():
+        added = parts.structure + parts.boosts + parts.importance + parts.recency
+        assert math.isfinite(parts.total)
+        assert math.isclose(parts.total, parts.dense + parts.lexical + added, abs_tol=1e-9)
+        assert -1e-9 <= parts.dense + parts.lexical <= SCALE + 1e-9
+        assert abs(parts.importance) <= SCALE / 10
+        assert 0 <= parts.recency <= SCALE / 10
+
+
+@given(questions, arms, arms, candidates, st.integers(1, 60), st.randoms())
+def test_the_ranking_does_not_depend_on_the_order_given(
+    question: Question,
+    dense: dict[int, float],
+    lexical: dict[int, float],
+    known: dict[int, Features],
+    limit: int,
+    rng: Any,
+) -> None:
+    def shuffled(given: dict[int, Any]) -> dict[int, Any]:
+        items = list(given.items())
+        rng.shuffle(items)
+        return dict(items)
+
+    once = scored(question, spread(dense), spread(lexical), known)
+    again = scored(question, spread(shuffled(dense)), spread(shuffled(lexical)), shuffled(known))
+    assert ranked(once, known, limit) == ranked(again, known, limit)
+    assert len(ranked(once, known, limit)) == min(limit, len(once))
 
 
 zones = st.integers(-23 * 60, 23 * 60).map(lambda m: timezone(timedelta(minutes=m)))

@@ -12,11 +12,13 @@ import pytest
 from soma_core.adapters.sqlite import database
 from soma_core.adapters.sqlite.database import APPLICATION_ID, SCHEMA_VERSION
 from soma_core.adapters.sqlite.records import SqliteRecordStore
+from soma_core.domain.candidates import features_of
 from soma_core.domain.errors import StoreCorrupt, Unavailable
 from soma_core.domain.query import BrowseQuery, Filter
 from tests.contract.tokens import token
 from tests.support.requests import new, request, stored
 
+TEXTS = ["one", "Never mind two", "always three"]
 SCHEMA_1 = Path(__file__).parents[1] / "support" / "schema_1.sql"
 
 
@@ -27,8 +29,10 @@ def version(path: Path) -> int:
 
 
 def schema(path: Path) -> dict[str, str]:
+    """What makes each table and index, without white space: a column that was added stands on the line before."""
     with closing(sqlite3.connect(path)) as db:
-        return dict(db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        made = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: "".join(sql.split()) for name, sql in made}
 
 
 def texts(path: Path) -> list[str]:
@@ -46,13 +50,16 @@ def old(tmp_path: Path) -> Path:
         db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; {SCHEMA_1.read_text()}")
         db.execute("INSERT INTO meta VALUES ('store_id', 'the old one')")
     records = SqliteRecordStore(present, reserve_bytes=0)
-    for text, coordinate in (("one", None), ("two", "1,2"), ("three", "-3")):
-        stored(records, "api_ns", [new(text, coordinate=coordinate, tags=["kept"])], request())
+    told = (("one", None, 0.25), ("Never mind two", "1,2", 0.5), ("always three", "-3", 1))
+    for text, coordinate, importance in told:
+        memory = new(text, coordinate=coordinate, tags=["kept"], importance=importance)
+        stored(records, "api_ns", [memory], request())
     records.close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("ATTACH ? AS present", (str(present),))
         for table in ("memories", "versions", "memory_tags", "events", "requests"):
-            db.execute(f"INSERT INTO main.{table} SELECT * FROM present.{table}")
+            columns = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA main.table_info({table})"))
+            db.execute(f"INSERT INTO main.{table} SELECT {columns} FROM present.{table}")
         db.commit()
     return path
 
@@ -65,8 +72,18 @@ def test_a_file_of_schema_1_opens_with_its_memories_and_can_hold_tokens(old: Pat
     stored(records, "api_ns", [new("four")], request())
     assert records.problems() == []
     records.close()
-    assert texts(old) == ["one", "two", "three", "four"]
-    assert version(old) == SCHEMA_VERSION == 2
+    assert texts(old) == [*TEXTS, "four"]
+    assert version(old) == SCHEMA_VERSION == 3
+
+
+def test_a_migrated_memory_has_the_features_of_a_new_one(old: Path) -> None:
+    records = SqliteRecordStore(old, reserve_bytes=0)
+    page = records.browse("api_ns", BrowseQuery(Filter(), "oldest", 100))
+    found = records.features("api_ns", [memory.id.int for memory in page.memories])
+    assert found == {memory.id.int: features_of(memory) for memory in page.memories}
+    assert [found[memory.id.int].importance for memory in page.memories] == [0.25, 0.5, 1.0]
+    assert [found[memory.id.int].standing for memory in page.memories] == [False, False, True]
+    records.close()
 
 
 def test_a_migrated_file_has_the_schema_of_a_new_one(old: Path, tmp_path: Path) -> None:
@@ -100,7 +117,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(
         SqliteRecordStore(old, reserve_bytes=0)
     monkeypatch.undo()
     assert (schema(old), version(old)) == (before, 1)
-    assert texts(old) == ["one", "two", "three"]
+    assert texts(old) == TEXTS
 
 
 @pytest.mark.parametrize("unknown", [0, SCHEMA_VERSION + 1])

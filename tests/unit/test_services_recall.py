@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +45,9 @@ def test_a_memory_is_found_however_far_it_is_indexed(engine: Engine, indexed: st
     assert answer.hits[0].memory.text == "zebra crossing"
     waiting = "vectors: 2 memories are found by their words only so far"
     assert answer.degraded == ([] if indexed == "vectors" else [waiting])
-    assert answer.hits[0].parts.total == answer.hits[0].parts.dense + answer.hits[0].parts.lexical
+    parts = asdict(answer.hits[0].parts)
+    assert parts.pop("total") == pytest.approx(sum(parts.values()))
+    assert set(parts) == {"dense", "lexical", "structure", "boosts", "importance", "recency"}
 
 
 def test_with_the_model_not_ready_the_answer_is_by_words_and_says_dense(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, compact, memory, micros
 from soma_core.domain.events import EventKind
-from soma_core.domain.memory import Memory, NewMemory, State, count_words, is_question, new_id
+from soma_core.domain.memory import Memory, NewMemory, State, count_words, is_question, is_standing, new_id
 from soma_core.domain.receipts import Change, StoreStatus
 
 VERSION = (
@@ -74,7 +74,8 @@ def purge_one(db: sqlite3.Connection, namespace: str, memory_id: UUID, *, now: d
     db.execute("DELETE FROM versions WHERE id = ?", (memory_id.bytes,))
     db.execute(
         "UPDATE memories SET type = NULL, thread = NULL, position = NULL, speaker = NULL, occurred_at = NULL, "
-        "coordinate = NULL, words = NULL, question = NULL WHERE id = ?",
+        "coordinate = NULL, words = NULL, question = NULL, importance = NULL, "
+        "standing = NULL WHERE id = ?",
         (memory_id.bytes,),
     )
     record_event(db, namespace, memory_id, version, EventKind.PURGED, now)
@@ -124,8 +125,8 @@ def last_position(db: sqlite3.Connection, namespace: str, thread: str) -> int:
 
 def _features(new: NewMemory, position: int | None, now: datetime) -> tuple[Any, ...]:
     occurred = micros(new.occurred_at or now)
-    words, question = count_words(new.text), int(is_question(new.text))
-    return new.type.value, new.thread, position, new.speaker, occurred, new.coordinate, words, question
+    said = count_words(new.text), int(is_question(new.text)), new.importance, int(is_standing(new.text))
+    return new.type.value, new.thread, position, new.speaker, occurred, new.coordinate, *said
 
 
 def head_row(namespace: str, memory_id: UUID, new: NewMemory, position: int | None, now: datetime) -> tuple[Any, ...]:
@@ -139,7 +140,8 @@ def _update_head(
 ) -> None:
     db.execute(
         "UPDATE memories SET version = ?, state = 'live', changed_at = ?, type = ?, thread = ?, position = ?, "
-        "speaker = ?, occurred_at = ?, coordinate = ?, words = ?, question = ? WHERE id = ?",
+        "speaker = ?, occurred_at = ?, coordinate = ?, words = ?, question = ?, importance = ?, standing = ? "
+        "WHERE id = ?",
         (version, micros(now), *_features(new, position, now), memory_id.bytes),
     )
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x534F4D41  # "SOMA"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """`schema.sql` makes it; `migrations/N.sql` takes a file from N - 1 to N."""
 QUICK_CHECK_BYTES = 8 << 20
 """A file up to this size is checked whole at every start (some 10 ms)."""

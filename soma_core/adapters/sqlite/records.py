@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from soma_core.adapters.sqlite.browsing import browse, containing, within
+from soma_core.adapters.sqlite.browsing import browse, containing, speakers, within
 from soma_core.adapters.sqlite.changes import forget_one, purge_one
 from soma_core.adapters.sqlite.database import Database
 from soma_core.adapters.sqlite.rows import (
@@ -25,6 +26,7 @@ from soma_core.adapters.sqlite.rows import (
 )
 from soma_core.adapters.sqlite.storing import REQUESTS, earlier_receipt, insert, store_all
 from soma_core.adapters.sqlite.tokens import SqliteTokenStore
+from soma_core.domain.candidates import Features
 from soma_core.domain.errors import SomaError
 from soma_core.domain.events import Event, EventKind
 from soma_core.domain.memory import Memory, MemoryType, State, numbers
@@ -124,6 +126,21 @@ class SqliteRecordStore:
             rows = by_keys(db, statement, [key.to_bytes(16) for key in ids])
             found = [pairs.split(",") for owner, pairs in rows if owner == namespace]
         return {int(pair[:32], 16): int(pair[32:]) for pairs in found for pair in pairs}
+
+    def features(self, namespace: str, ids: Collection[int]) -> dict[int, Features]:
+        # One row for all, as above; the signs keep the planner from walking the namespace.
+        statement = (
+            "SELECT json_group_array(json_array(hex(id), version, type, thread, position, speaker, words, question, "
+            "standing, occurred_at, importance)) FROM memories "
+            "WHERE id IN (@ids) AND +state = 'live' AND +namespace = ?"
+        )
+        with self._database.reading() as db:
+            lists = [json.loads(row[0]) for row in by_keys(db, statement, [key.to_bytes(16) for key in ids], namespace)]
+        return {int(key, 16): Features(*seen) for found in lists for key, *seen in found}
+
+    def speakers(self, namespace: str, names: Sequence[str]) -> list[str]:
+        with self._database.reading() as db:
+            return speakers(db, namespace, names)
 
     def read(self, namespace: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:
         statement = (

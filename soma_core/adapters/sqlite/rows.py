@@ -99,10 +99,10 @@ def by_ids(db: sqlite3.Connection, statement: str, ids: Iterable[UUID]) -> Itera
     return by_keys(db, statement, [key.bytes for key in ids])
 
 
-def by_keys(db: sqlite3.Connection, statement: str, keys: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
-    """As `by_ids`, for the bytes of the ids."""
+def by_keys(db: sqlite3.Connection, statement: str, keys: Sequence[bytes], *values: Any) -> Iterator[tuple[Any, ...]]:
+    """As `by_ids`, for the bytes of the ids; `values` are for what the statement asks after them."""
     for start in range(0, len(keys), 512):
         chunk = list(keys[start : start + 512])
         size = 1 << (len(chunk) - 1).bit_length() if len(chunk) <= 32 else -(-len(chunk) // 32) * 32
         chunk += chunk[-1:] * (size - len(chunk))
-        yield from db.execute(statement.replace("@ids", ",".join("?" * size)), chunk)
+        yield from db.execute(statement.replace("@ids", ",".join("?" * size)), [*chunk, *values])

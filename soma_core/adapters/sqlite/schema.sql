@@ -6,7 +6,7 @@ CREATE TABLE meta (
 ) WITHOUT ROWID;
 
 -- Where each memory stands. The descriptive columns are those of its current version, NULL once purged;
--- position, words and question are features for ranking.
+-- position, words, question, importance and standing are features for ranking.
 CREATE TABLE memories (
     id BLOB PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -21,7 +21,9 @@ CREATE TABLE memories (
     occurred_at INTEGER,
     coordinate TEXT,
     words INTEGER,
-    question INTEGER
+    question INTEGER,
+    importance REAL,
+    standing INTEGER
 ) WITHOUT ROWID;
 
 CREATE INDEX live_by_time ON memories (namespace, occurred_at, id) WHERE state = 'live';

@@ -28,7 +28,7 @@ ROWS = 64
 Outcome = list[Change] | SomaError
 Rows = list[tuple[Any, ...]]
 
-HEADS = "memories", 14
+HEADS = "memories", 16
 VERSIONS = f"versions ({VERSION})", 14
 TAGS = "memory_tags", 3
 EVENTS = "events (namespace, id, version, kind, time)", 5

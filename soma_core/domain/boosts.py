@@ -1,0 +1,50 @@
+"""What the question itself names, and what is known of a memory beside its words.
+
+Every step gives each candidate a number; `scoring` weighs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soma_core.domain.candidates import Candidates
+from soma_core.domain.memory import MemoryType
+
+_DAY = 86_400 * 1_000_000
+HALF_LIVES: dict[str, int] = {
+    MemoryType.EPISODIC: 30 * _DAY,
+    MemoryType.SEMANTIC: 365 * _DAY,
+    MemoryType.PROCEDURAL: 365 * _DAY,
+}
+"""After how long the lift of a new memory is half as large, in microseconds: what happened ages, what is known less."""
+
+
+def speakers(found: Candidates) -> Sequence[float]:
+    """Its speaker is named in the question, and not every speaker is."""
+    named = found.question.named
+    if all(each.speaker is None or each.speaker in named for each in found.seen):
+        return [0.0] * len(found.seen)
+    return [1.0 if each.speaker in named else 0.0 for each in found.seen]
+
+
+def periods(found: Candidates) -> Sequence[float]:
+    """It happened in a time that the question names, and not everything did."""
+    times = found.question.periods
+    if not times:
+        return [0.0] * len(found.seen)
+    lifts = [1.0 if any(since <= each.occurred_at < until for since, until in times) else 0.0 for each in found.seen]
+    return lifts if min(lifts, default=0.0) == 0.0 else [0.0] * len(lifts)
+
+
+def importance(found: Candidates) -> Sequence[float]:
+    """How important it was said to be, -1 to 1; 0 where nothing was said."""
+    return [2 * each.importance - 1 for each in found.seen]
+
+
+def recency(found: Candidates) -> Sequence[float]:
+    """How new it is, 1 to 0, halved in its type's half-life; what lies in the future counts as of today.
+
+    Counted from the beginning of the day (UTC), so that the same question has the same answer all day.
+    """
+    today = found.question.now - found.question.now % _DAY
+    return [0.5 ** (max(0, today - each.occurred_at) / HALF_LIVES[each.type]) for each in found.seen]
