@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embeddings.batching import BatchingEmbedder
 from embeddings.onnx import OnnxEmbedder
@@ -13,10 +14,14 @@ from soma_core.adapters.folder import FolderLock
 from soma_core.adapters.qdrant.edge import EdgeIndex
 from soma_core.adapters.sqlite.records import SqliteRecordStore
 from soma_core.adapters.sqlite.spare import free_bytes
-from soma_core.domain.errors import ModelMismatch
+from soma_core.domain.errors import InvalidInput, ModelMismatch
 from soma_core.engine import Soma
 from soma_core.ports.clock import Clock, system_clock
+from soma_core.ports.records import RecordStore
 from soma_core.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from soma_core.adapters.postgres.records import PostgresRecordStore
 
 
 def soma_version() -> str:
@@ -49,15 +54,15 @@ def create_memory_system(
 
     `arguments` are fields of `Settings` and go before the environment. With `accept_model` an index that was built
     with another model is no reason to refuse; only `reindex` makes sense then.
-    Raises `FolderInUse`, `StoreCorrupt`, `ModelMissing`, `ModelMismatch`, `InvalidInput`.
+    Raises `FolderInUse`, `StoreCorrupt`, `ModelMissing`, `ModelMismatch`, `InvalidInput`, and `Unavailable` when the
+    database cannot be reached.
     """
     settings = settings or load_settings(None, **arguments)
     with contextlib.ExitStack() as stack:
         lock = lock or FolderLock(settings.home)
         stack.callback(lock.release)
         files = resolve(settings.embedding_model)
-        path = records_path(settings.home)
-        records = SqliteRecordStore(path, reserve_bytes=settings.disk_reserve, clock=clock)
+        records = _open_records(settings, clock)
         stack.callback(records.close)
         if not accept_model:
             _check_model(records, files.model_id)
@@ -77,14 +82,32 @@ def create_memory_system(
             tokens=records.tokens(),
             version=soma_version(),
             clock=clock,
-            has_room=lambda: free_bytes(path) >= settings.disk_reserve,
+            has_room=lambda: free_bytes(index_path(settings.home)) >= settings.disk_reserve,
             on_close=lock.release,
         )
         stack.pop_all()
         return soma
 
 
-def _check_model(records: SqliteRecordStore, model_id: str) -> None:
+def _open_records(settings: Settings, clock: Clock) -> SqliteRecordStore | PostgresRecordStore:
+    """The records in the database that is named, else in the data folder."""
+    if settings.postgres_url is None:
+        path = records_path(settings.home)
+        return SqliteRecordStore(path, reserve_bytes=settings.disk_reserve, clock=clock)
+    try:
+        from soma_core.adapters.postgres.migrate import migrate
+        from soma_core.adapters.postgres.records import PostgresRecordStore
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            "POSTGRES_URL: is set, but the driver is not installed: pip install 'soma-fractal-memory[server]'",
+            fields=("POSTGRES_URL",),
+        ) from error
+    if settings.migrate_on_start:
+        migrate(settings.postgres_url)
+    return PostgresRecordStore(settings.postgres_url, pool_size=settings.postgres_pool_size, clock=clock)
+
+
+def _check_model(records: RecordStore, model_id: str) -> None:
     serving = records.serving_model()
     if serving is None:
         records.serve_model(model_id)

@@ -18,6 +18,7 @@ _COMMANDS = {
     "store-bulk": "bulk",
     "stats": "upkeep",
     "reindex": "upkeep",
+    "migrate": "upkeep",
     "doctor": "doctor",
     "token": "token",
     "demo": "demo",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import shutil
 import socket
@@ -90,8 +89,8 @@ class PostgresServer:
 
 def programs() -> Path:
     """Where Postgres' programs are; skips the test, or fails it, where there are none."""
-    found = [shutil.which("initdb"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)]
-    for program in found:
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
+    for program in (shutil.which("initdb"), *installed):
         if program:
             return Path(program).resolve().parent
     reason = "there is no Postgres on this machine (initdb is neither on PATH nor in /usr/lib/postgresql)"

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extensions import connection, cursor
 
-from soma_core.adapters.postgres.errors import SETTING, Address
+from soma_core.adapters.postgres.errors import SETTING, Address, translated
 from soma_core.adapters.postgres.pool import connect
 from soma_core.domain.errors import InvalidInput, StoreCorrupt, Unavailable
 
@@ -72,7 +72,7 @@ def check_schema(db: connection, address: Address) -> None:
 def pending(url: str) -> list[Migration]:
     """The steps that `migrate` would take. Raises like `migrate`."""
     address = Address.parse(url)
-    with closing(connect(address)) as db, db.cursor() as own:
+    with closing(connect(address)) as db, translated(address), db.cursor() as own:
         check_server(db, address)
         version = _version(own)
         _refuse_newer(version, migrations()[-1].number, address)
@@ -138,15 +138,12 @@ def _refuse_newer(version: int, known: int, address: Address) -> None:
 
 @contextmanager
 def _telling(address: Address) -> Iterator[None]:
-    try:
-        yield
-    except psycopg2.errors.InsufficientPrivilege as error:
-        said = address.without_password(str(error))
-        todo = "grant CREATE on the schema, or run `soma migrate` as its owner"
-        raise InvalidInput(f"{SETTING}: {address.shown}: {said}: {todo}", fields=(SETTING,)) from error
-    except psycopg2.errors.LockNotAvailable as error:
-        raise Unavailable(f"{SETTING}: another process migrates {address.shown}; wait for it") from error
-    except psycopg2.Error as error:
-        if (meant := address.failed(error)) is None:
-            raise
-        raise meant from error
+    with translated(address):
+        try:
+            yield
+        except psycopg2.errors.InsufficientPrivilege as error:
+            said = address.without_password(str(error))
+            todo = "grant CREATE on the schema, or run `soma migrate` as its owner"
+            raise InvalidInput(f"{SETTING}: {address.shown}: {said}: {todo}", fields=(SETTING,)) from error
+        except psycopg2.errors.LockNotAvailable as error:
+            raise Unavailable(f"{SETTING}: another process migrates {address.shown}; wait for it") from error
