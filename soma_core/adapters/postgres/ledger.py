@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from soma_core.adapters.postgres.rows import compact, micros, moment, ns_of
@@ -20,11 +19,11 @@ from soma_core.domain.memory import (
     is_question,
     is_standing,
     new_id,
-    numbers,
 )
 from soma_core.domain.receipts import Change, StoreStatus
 from soma_core.ports.records import Submission
 
+LIVE, STORED, REVISED = State.LIVE.value, EventKind.STORED.value, EventKind.REVISED.value
 Outcome = list[Change] | SomaError
 Pair = tuple[str, str]
 """A namespace as it stands in the rows, and an id, a request or a thread."""
@@ -42,9 +41,22 @@ class Standing:
     """What it says while it is live."""
 
 
+class Entry(NamedTuple):
+    """One version that a memory gets."""
+
+    pair: Pair
+    version: int
+    kind: str
+    new: NewMemory
+    position: int | None
+    created: int
+    tags: str
+    payload: str
+
+
 @dataclass(slots=True)
 class Ledger:
-    """Takes submissions in order; afterwards its rows are what is to be written.
+    """Takes submissions in order; afterwards its entries are what is to be written.
 
     `known` has the requests that were answered before, `standings` the memories at the coordinates that are stored
     at, `positions` the last place of each thread.
@@ -56,14 +68,16 @@ class Ledger:
     positions: dict[Pair, int]
     before: frozenset[Pair] = field(init=False)
     """Memories that have a row already."""
-    heads: dict[Pair, list[Any]] = field(default_factory=dict)
-    tags: dict[Pair, Sequence[str]] = field(default_factory=dict)
-    versions: list[list[Any]] = field(default_factory=list)
-    events: list[list[Any]] = field(default_factory=list)
+    _stamp: int = field(init=False)
+    heads: dict[Pair, Entry] = field(default_factory=dict)
+    """What each memory comes to in the end."""
+    entries: list[Entry] = field(default_factory=list)
+    """Every version that is made, in order."""
     requests: list[list[Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.before = frozenset(self.standings)
+        self._stamp = micros(self.now)
 
     def take(self, submission: Submission) -> Outcome:
         """What one submission is answered with."""
@@ -74,7 +88,7 @@ class Ledger:
         changes = [self._store(submission.namespace, ns, new) for new in submission.memories]
         receipt = compact([(str(change.id), change.version, change.status) for change in changes])
         self.known[ns, request.id] = request.digest, receipt
-        self.requests.append([ns, request.id, request.digest, receipt, micros(self.now)])
+        self.requests.append([ns, request.id, request.digest, receipt, self._stamp])
         return changes
 
     def _store(self, namespace: str, ns: str, new: NewMemory) -> Change:
@@ -85,30 +99,40 @@ class Ledger:
         if standing and standing.says and standing.says.says_the_same(new):
             return Change(memory_id, standing.version, StoreStatus.UNCHANGED)
         version = standing.version + 1 if standing else 1
-        kind = EventKind.REVISED if live else EventKind.STORED
+        kind = REVISED if live else STORED
         position = self._position(ns, new.thread, standing)
-        created = standing.created_at if standing else micros(self.now)
+        created = standing.created_at if standing else self._stamp
         if new.coordinate is not None:
             says = self._memory(memory_id, namespace, version, new, position, created)
             self.standings[pair] = Standing(version, created, new.thread, position, says)
-        self._write(pair, version, kind, new, position, created)
+        entry = Entry(pair, version, kind, new, position, created, compact(new.tags), compact(new.payload))
+        self.heads[pair] = entry
+        self.entries.append(entry)
         return Change(memory_id, version, StoreStatus.REVISED if live else StoreStatus.CREATED)
 
-    def _write(
-        self, pair: Pair, version: int, kind: EventKind, new: NewMemory, position: int | None, created: int
-    ) -> None:
-        stamp, occurred = micros(self.now), micros(new.occurred_at or self.now)
-        self.heads[pair] = [
-            *pair, version, State.LIVE.value, created, stamp, new.type.value, new.thread, position, new.speaker,
-            occurred, count_words(new.text), is_question(new.text), new.importance, is_standing(new.text),
-            numbers(new.coordinate) if new.coordinate is not None else None,
+    def head_row(self, entry: Entry) -> list[Any]:
+        """The row in `memories`; it is made when it is sent, while the server takes those before."""
+        new = entry.new
+        return [
+            *entry.pair, entry.version, LIVE, entry.created, self._stamp, str(new.type), new.thread, entry.position,
+            new.speaker, self._occurred(new), count_words(new.text), is_question(new.text), new.importance,
+            is_standing(new.text), f"{{{new.coordinate}}}" if new.coordinate is not None else None,
         ]  # fmt: skip
-        self.versions.append([
-            *pair, version, kind.value, stamp, new.text, new.type.value, compact(new.tags), new.thread, position,
-            new.speaker, occurred, new.coordinate, new.importance, compact(new.payload),
-        ])  # fmt: skip
-        self.tags[pair] = new.tags
-        self.events.append([*pair, version, kind.value, stamp])
+
+    def version_row(self, entry: Entry) -> list[Any]:
+        """The row in `versions`."""
+        new = entry.new
+        return [
+            *entry.pair, entry.version, entry.kind, self._stamp, new.text, str(new.type), entry.tags, new.thread,
+            entry.position, new.speaker, self._occurred(new), new.coordinate, new.importance, entry.payload,
+        ]  # fmt: skip
+
+    def event_row(self, entry: Entry) -> list[Any]:
+        """The row in `events`."""
+        return [*entry.pair, entry.version, entry.kind, self._stamp]
+
+    def _occurred(self, new: NewMemory) -> int:
+        return micros(new.occurred_at) if new.occurred_at else self._stamp
 
     def _memory(
         self, memory_id: UUID, namespace: str, version: int, new: NewMemory, position: int | None, created: int

@@ -13,6 +13,7 @@ from uuid import UUID
 from soma_core.domain.memory import Memory, MemoryType
 from soma_core.domain.query import Filter
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,7 +40,7 @@ def moment(microseconds: int) -> datetime:
 
 def compact(value: object) -> str:
     """JSON without spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _JSON.encode(value)
 
 
 def texts(ids: Iterable[UUID]) -> list[str]:

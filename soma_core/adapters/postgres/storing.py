@@ -47,15 +47,17 @@ def store_all(tx: Transaction, submissions: Sequence[Submission], now: datetime)
 
 
 def _write(tx: Transaction, ledger: Ledger) -> None:
-    revised = [pair for pair in ledger.heads if pair in ledger.before]
+    revised = [entry for pair, entry in ledger.heads.items() if pair in ledger.before]
     if revised:
-        tx.run(QUERIES["delete_tags"], _pairs(revised, "ids"))
-        tx.insert("memories", HEAD, [ledger.heads[pair] for pair in revised], REVISE)
-    tx.insert("memories", HEAD, [row for pair, row in ledger.heads.items() if pair not in ledger.before])
-    tx.insert("versions", VERSION, ledger.versions)
-    tx.insert("memory_tags", "ns, id, tag", [(*pair, tag) for pair, tags in ledger.tags.items() for tag in tags])
-    tx.insert("events", "ns, id, version, kind, time", ledger.events)
-    tx.insert("requests", "ns, id, digest, receipt, time", ledger.requests)
+        tx.run(QUERIES["delete_tags"], _pairs([entry.pair for entry in revised], "ids"))
+        tx.insert("memories", HEAD, revised, ledger.head_row, REVISE)
+    made = [entry for pair, entry in ledger.heads.items() if pair not in ledger.before]
+    tags = [(*entry.pair, tag) for entry in ledger.heads.values() for tag in entry.new.tags]
+    tx.insert("memories", HEAD, made, ledger.head_row)
+    tx.insert("versions", VERSION, ledger.entries, ledger.version_row)
+    tx.insert("memory_tags", "ns, id, tag", tags, list)
+    tx.insert("events", "ns, id, version, kind, time", ledger.entries, ledger.event_row)
+    tx.insert("requests", "ns, id, digest, receipt, time", ledger.requests, list)
 
 
 def _known(tx: Transaction, submissions: Sequence[Submission]) -> dict[Pair, tuple[str, str]]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from io import StringIO
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from psycopg2.extensions import cursor
 
+T = TypeVar("T")
+
+PORTION = 100
+"""Rows that are made into text at once."""
+NULL = "\0N"
+_ESCAPES = (
+    ("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"), ("\0t", "\t"), ("\0n", "\n"), ("\0N", "\\N"),
+)  # fmt: skip
 COPY_ROWS = 100
 """From so many rows on, COPY is quicker than INSERT."""
 
@@ -29,14 +36,16 @@ class Transaction:
         self._send()
         return self._cursor.fetchall()
 
-    def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]], conflict: str = "") -> None:
-        """Insert rows in their order; `conflict` is what follows them in the statement, and rules out COPY."""
-        if len(rows) >= COPY_ROWS and not conflict:
+    def insert(
+        self, table: str, columns: str, items: Sequence[T], row: Callable[[T], list[Any]], conflict: str = ""
+    ) -> None:
+        """Insert a row for each item, in their order; `conflict` is what follows the rows, and rules out COPY."""
+        if len(items) >= COPY_ROWS and not conflict:
             self._send()
-            self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", _as_copy(rows))
-        elif rows:
-            mark = f"({','.join(['%s'] * len(rows[0]))})"
-            values = b",".join(self._cursor.mogrify(mark, row) for row in rows)
+            self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", _AsCopy(items, row))
+        elif items:
+            mark = f"({','.join(['%s'] * len(columns.split(',')))})"
+            values = b",".join(self._cursor.mogrify(mark, row(item)) for item in items)
             self._kept.append(f"INSERT INTO {table} ({columns}) VALUES ".encode() + values + conflict.encode())
 
     def commit(self) -> None:
@@ -50,16 +59,27 @@ class Transaction:
             self._cursor.execute(b";\n".join(kept))
 
 
-def _as_copy(rows: Sequence[Sequence[Any]]) -> StringIO:
-    lines = ("\t".join([_field(value) for value in row]) for row in rows)
-    return StringIO("\n".join(lines) + "\n")
+class _AsCopy(Generic[T]):
+    """Rows in COPY's text format, made while the server takes those before."""
+
+    def __init__(self, items: Sequence[T], row: Callable[[T], list[Any]]) -> None:
+        self._items = items
+        self._row = row
+        self._start = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next rows, however many bytes they are; nothing at the end."""
+        items = self._items[self._start : self._start + PORTION]
+        self._start += PORTION
+        return as_copy([self._row(item) for item in items]).encode() if items else b""
 
 
-def _field(value: object) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, str):
-        return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-    if isinstance(value, list):
-        return "{" + ",".join(map(repr, value)) + "}"
-    return repr(value)
+def as_copy(rows: Sequence[Sequence[Any]]) -> str:
+    """Rows escaped all at once; until then NUL, which no string may hold, marks what is ours."""
+    lines = ["\0t".join([v if type(v) is str else NULL if v is None else repr(v) for v in row]) for row in rows]
+    text = "\0n".join(lines) + "\0n"
+    if text.count("\0") != sum(len(row) + row.count(None) for row in rows):
+        raise ValueError("a string must not hold NUL")
+    for character, escaped in _ESCAPES:
+        text = text.replace(character, escaped)
+    return text
