@@ -42,7 +42,8 @@ class Transaction:
         """Insert a row for each item, in their order; `conflict` is what follows the rows, and rules out COPY."""
         if len(items) >= COPY_ROWS and not conflict:
             self._send()
-            self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", _AsCopy(items, row))
+            file: Any = _AsCopy(items, row)  # of a file the driver needs `read` alone
+            self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", file)
         elif items:
             mark = f"({','.join(['%s'] * len(columns.split(',')))})"
             values = b",".join(self._cursor.mogrify(mark, row(item)) for item in items)
