@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
+from itertools import count
 
 import psycopg2
 
@@ -16,6 +17,7 @@ from scripts.bench.stores import Bench, memories
 from scripts.bench.texts import texts
 from soma_core.adapters.postgres.records import PostgresRecordStore
 from soma_core.domain.errors import SomaError
+from soma_core.domain.memory import NewMemory
 from soma_core.ports.records import Request, Submission
 from tests.support.postgres import PostgresServer
 
@@ -42,16 +44,18 @@ def measure_store(bench: Bench) -> list[Row]:
     with _server() as server, bench.empty() as home:
         say("the control")
         control = _single_rows(server.database(), wanted, seconds)
+        alone = _alone(server.database(), wanted, seconds)
         say("storing")
         with serving(home, POSTGRES_URL=server.database()) as port:
             bodies = cycle([{"payload": {"text": text}} for text in wanted])
             load = drive(port, "/store", WRITERS, bodies, seconds=seconds)
     p95, bound = percentile(load.taken, 95), TIMES_CONTROL * percentile(control, 95)
     measured = Series(f"POST /store onto Postgres, {WRITERS} clients, closed loop, {seconds} s", "ms", load.taken)
+    store = Series("the record store alone, as many threads", "ms", alone)
     bare = Series(f"INSERT of one row and COMMIT, {WRITERS} connections", "ms", control)
     return [
         Row(
-            "postgres_store", measured, [bare], "p95 to p95 of the control", p95 / percentile(control, 95),
+            "postgres_store", measured, [bare, store], "p95 to p95 of the control", p95 / percentile(control, 95),
             at_most(TIMES_CONTROL) + ", no error", p95 <= bound and not load.errors,
             {"errors": load.errors, "calls_per_second": round(load.rate), "control": round(len(control) / seconds)},
         )
@@ -63,15 +67,41 @@ def _single_rows(url: str, wanted: list[str], seconds: float) -> list[float]:
     with contextlib.closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
         cursor.execute("CREATE TABLE bare (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), text text)")
         db.commit()
+    with contextlib.ExitStack() as stack:
+        cursors = []
+        for _ in range(WRITERS):
+            own = stack.enter_context(contextlib.closing(psycopg2.connect(url)))
+            own.autocommit = True
+            cursors.append(own.cursor())
+        return _driven(
+            lambda writer, text: cursors[writer].execute("INSERT INTO bare (text) VALUES (%s)", (text,)),
+            wanted,
+            seconds,
+        )
+
+
+def _alone(url: str, wanted: list[str], seconds: float) -> list[float]:
+    """Milliseconds of every store without HTTP."""
+    records, numbers = PostgresRecordStore(url), count()
+
+    def store(_: int, text: str) -> None:
+        records.store([Submission("api_ns", [NewMemory.parse(text)], Request(str(next(numbers)), "digest"))])
+
+    try:
+        return _driven(store, wanted, seconds)
+    finally:
+        records.close()
+
+
+def _driven(call: Callable[[int, str], object], wanted: list[str], seconds: float) -> list[float]:
+    """Milliseconds of every call of as many threads as there are writers, each with its number."""
     until = time.perf_counter() + seconds
 
-    def write(number: int) -> list[float]:
+    def write(writer: int) -> list[float]:
         taken: list[float] = []
-        with contextlib.closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
-            db.autocommit = True
-            while (began := time.perf_counter()) < until:
-                cursor.execute("INSERT INTO bare (text) VALUES (%s)", (wanted[(number + len(taken)) % len(wanted)],))
-                taken.append(milliseconds(began))
+        while (began := time.perf_counter()) < until:
+            call(writer, wanted[(writer * 997 + len(taken)) % len(wanted)])
+            taken.append(milliseconds(began))
         return taken
 
     with ThreadPoolExecutor(WRITERS) as pool:

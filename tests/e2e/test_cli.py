@@ -18,7 +18,8 @@ from soma_mcp.cli import soma
 from tests.e2e.clients import ROOT, SOMA, Shell, environment, mcp_client
 
 DIARY = ROOT / "examples" / "diary.jsonl"
-COMMANDS = ["store", "recall", "get", "browse", "forget", "store-bulk", "stats", "reindex", "doctor", "demo", "mcp"]
+COMMANDS = ["store", "recall", "get", "browse", "forget", "store-bulk", "stats", "reindex", "migrate"]
+COMMANDS += ["doctor", "demo", "mcp"]
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg2
 import pytest
@@ -13,7 +15,9 @@ from soma_core.adapters.postgres import pool
 from soma_core.adapters.postgres.records import PostgresRecordStore
 from soma_core.adapters.postgres.transaction import Transaction
 from soma_core.domain.errors import Overloaded, StoreCorrupt, Unavailable
+from soma_core.domain.memory import NewMemory
 from soma_core.domain.receipts import Change, StoreStatus
+from soma_core.ports.records import Submission
 from tests.contract.records import NAMESPACE, forget, put, texts
 from tests.contract.tokens import token
 from tests.support.postgres import PostgresServer
@@ -204,3 +208,60 @@ def postgres_of_its_own() -> Iterator[PostgresServer]:
     server = PostgresServer("fsync=off")
     yield server
     server.remove()
+
+
+def test_a_store_at_fault_is_refused_alone_and_those_that_share_its_commit_are_kept(
+    records: PostgresRecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, real = threading.Event(), records._stores._store
+
+    def slow(submissions: Sequence[Submission]) -> Any:
+        assert gate.wait(10)
+        return real(submissions)
+
+    monkeypatch.setattr(records._stores, "_store", slow)
+    bad = NewMemory("never", payload={"not": object()})
+
+    def keep(number: int) -> object:
+        try:
+            return stored(records, NAMESPACE, [bad if number == 5 else new(f"{number}")], request())
+        except TypeError:
+            return None
+
+    with ThreadPoolExecutor(10) as threads:
+        jobs = [threads.submit(keep, number) for number in range(10)]
+        while len(records._stores._queue) < 9:
+            time.sleep(0.01)
+        gate.set()
+        kept = [job.result(10) is not None for job in jobs]
+    assert kept == [number != 5 for number in range(10)]
+    assert sorted(texts(records)) == [str(number) for number in range(10) if number != 5]
+
+
+def test_many_more_rows_than_one_statement_holds_are_kept_as_they_were_given(records: PostgresRecordStore) -> None:
+    odd = ["tab\there", "line\nfeed", "return\rhere", "back\\slash", "\\N", "\\.", '{"quoted"}', "🦊 記憶", "\x01\x7f"]
+    given = [
+        new(
+            f"{odd[n % 9]} {n}",
+            tags=[odd[n % 9].strip(), "b"],
+            thread=odd[n % 9],
+            speaker=odd[n % 9],
+            payload={"x": odd[n % 9], "y": None, "z": [1.5, True]},
+            occurred_at="0001-01-01" if n % 2 else None,
+            coordinate=f"{n},-2.5e-300" if n % 3 == 0 else None,
+        )
+        for n in range(1_000)
+    ]
+    changes = stored(records, NAMESPACE, given, request())
+    found = records.read(NAMESPACE, [change.id for change in changes])
+    assert [found[change.id].says_the_same(each) for change, each in zip(changes, given, strict=True)] == [True] * 1_000
+    assert [found[change.id].coordinate for change in changes] == [each.coordinate for each in given]
+    assert [event.memory_id for event in records.log().read(NAMESPACE, 0, 2_000)] == [change.id for change in changes]
+    assert records.problems() == []
+
+
+def test_a_string_with_nul_is_refused_however_many_come_with_it(records: PostgresRecordStore) -> None:
+    for count in (1, 500):
+        with pytest.raises(ValueError, match="NUL"):
+            stored(records, NAMESPACE, [NewMemory("a\0tb")] * count, request())
+    assert texts(records) == []

@@ -95,3 +95,14 @@ def test_transaction_numbers_may_go_round(store: PostgresRecordStore) -> None:
     assert forgetting._before(7, 7)
     assert forgetting._before((1 << 32) - 5, (1 << 32) + 3)
     assert not forgetting._before(4, (3 << 32) + 3)
+
+
+def test_a_purge_while_the_tables_are_cleaned_elsewhere_does_not_wait_and_is_finished_later(
+    store: PostgresRecordStore, database: str
+) -> None:
+    key = secret(store)
+    forget(store, key, namespace="n", purge=True)
+    with contextlib.closing(psycopg2.connect(database)) as other, other.cursor() as cursor:
+        cursor.execute("LOCK versions IN SHARE UPDATE EXCLUSIVE MODE")
+        assert not store.erase(at_once=True)
+    assert store.erase(at_once=True)

@@ -52,6 +52,7 @@ def forget(
         values = {"ns": ns, "ids": ids[start : start + CHUNK], "now": micros(now), "reason": reason, "kind": kind.value}
         tx.run(QUERIES["purge" if purge else "forget"], values)
         tx.run(QUERIES["record_events"], values)
+        tx.send()
     if purge and ids:
         tx.run(QUERIES["erase_due"], {})
     receipt = compact((ids[:LISTED_IDS], len(ids), missing))
@@ -102,12 +103,12 @@ def _forgotten(ids: Sequence[str], missing: list[str]) -> Forgotten:
 def vacuum(db: connection, due: str) -> bool:
     """Remove deleted rows from the tables and their indexes; True when those of the transaction `due` are gone.
 
-    They stay while somebody still reads in a transaction from before.
+    They stay while somebody still reads in a transaction from before, or while the table is being cleaned already.
     """
     with unhurried(db) as cursor:
         for table in ERASED:
             del db.notices[:]
-            cursor.execute(f"VACUUM (VERBOSE, INDEX_CLEANUP ON) {table}")
+            cursor.execute(f"VACUUM (VERBOSE, SKIP_LOCKED, INDEX_CLEANUP ON) {table}")
             cutoffs = [int(found) for found in CUTOFF.findall("".join(db.notices))]
             if not cutoffs or any(_before(cutoff, int(due)) for cutoff in cutoffs):
                 return False

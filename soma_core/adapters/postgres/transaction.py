@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+import psycopg2
 from psycopg2.extensions import cursor
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Transaction:
     def fetch(self, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of a query."""
         self.run(sql, values)
-        self._send()
+        self.send()
         return self._cursor.fetchall()
 
     def insert(
@@ -41,9 +42,12 @@ class Transaction:
     ) -> None:
         """Insert a row for each item, in their order; `conflict` is what follows the rows, and rules out COPY."""
         if len(items) >= COPY_ROWS and not conflict:
-            self._send()
+            self.send()
             file: Any = _AsCopy(items, row)  # of a file the driver needs `read` alone
-            self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", file)
+            try:
+                self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", file)
+            except psycopg2.Error as error:
+                raise (file.error or error) from None
         elif items:
             mark = f"({','.join(['%s'] * len(columns.split(',')))})"
             values = b",".join(self._cursor.mogrify(mark, row(item)) for item in items)
@@ -52,9 +56,10 @@ class Transaction:
     def commit(self) -> None:
         """Send the rest and make all of it durable."""
         self._kept.append(b"COMMIT")
-        self._send()
+        self.send()
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Run what was kept."""
         if self._kept:
             kept, self._kept = self._kept, []
             self._cursor.execute(b";\n".join(kept))
@@ -67,12 +72,18 @@ class _AsCopy(Generic[T]):
         self._items = items
         self._row = row
         self._start = 0
+        self.error: Exception | None = None
+        """What went wrong with a row; the driver reports no more than that something did."""
 
     def read(self, size: int = -1, /) -> bytes:
         """The next rows, however many bytes they are; nothing at the end."""
         items = self._items[self._start : self._start + PORTION]
         self._start += PORTION
-        return as_copy([self._row(item) for item in items]).encode() if items else b""
+        try:
+            return as_copy([self._row(item) for item in items]).encode() if items else b""
+        except Exception as error:
+            self.error = error
+            raise
 
 
 def as_copy(rows: Sequence[Sequence[Any]]) -> str:
