@@ -24,6 +24,7 @@ _MONTHS = {"april", "may", "june", "august"}
 _WHEN = re.compile(
     r"(?:\b(?:in|last|next|since|until|till|by|of|this|early|late|mid|before|after|during)|\d)\W+$", re.I
 )
+_BEGINNING = re.compile(r"(?:^|[.?!:]\s+)\W*$")
 _WANTS_ASSISTANT = re.compile(
     r"\b(?:summar\w+|overview|recap)\b"
     r"|\bremind me\b"
@@ -88,7 +89,8 @@ def _mentions(question: str, speaker: str) -> Iterator[re.Match[str]]:
     case = re.IGNORECASE if question.islower() else re.NOFLAG
     for match in re.finditer(rf"(?<![\w@])(?:{either})(?P<owner>['\u2019]s)?(?![\w@])", question, case):
         word = match.group().casefold()
-        common = word in _NO_NAMES and (question.islower() or not match.start())
-        dated = word in _MONTHS and _WHEN.search(question[: match.start()])
+        before = question[: match.start()]
+        common = word in _NO_NAMES and (question.islower() or _BEGINNING.search(before))
+        dated = word in _MONTHS and _WHEN.search(before)
         if not common and not dated:
             yield match

@@ -1,6 +1,6 @@
 """What the question itself names, and what is known of a memory beside its words.
 
-Every step gives each candidate a number; `scoring` weighs them.
+Every step gives each candidate a number, or an empty list for none; `scoring` weighs them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from soma_core.domain.candidates import Candidates
-from soma_core.domain.memory import MemoryType
+from soma_core.domain.memory import DEFAULT_IMPORTANCE, MemoryType
 
 _DAY = 86_400 * 1_000_000
 HALF_LIVES: dict[str, int] = {
@@ -23,7 +23,7 @@ def speakers(found: Candidates) -> Sequence[float]:
     """Its speaker is named in the question, and not every speaker is."""
     named = found.question.named
     if all(each.speaker is None or each.speaker in named for each in found.seen):
-        return [0.0] * len(found.seen)
+        return []
     return [1.0 if each.speaker in named else 0.0 for each in found.seen]
 
 
@@ -31,13 +31,15 @@ def periods(found: Candidates) -> Sequence[float]:
     """It happened in a time that the question names, and not everything did."""
     times = found.question.periods
     if not times:
-        return [0.0] * len(found.seen)
+        return []
     lifts = [1.0 if any(since <= each.occurred_at < until for since, until in times) else 0.0 for each in found.seen]
-    return lifts if min(lifts, default=0.0) == 0.0 else [0.0] * len(lifts)
+    return lifts if 0.0 in lifts else []
 
 
 def importance(found: Candidates) -> Sequence[float]:
     """How important it was said to be, -1 to 1; 0 where nothing was said."""
+    if all(each.importance == DEFAULT_IMPORTANCE for each in found.seen):
+        return []
     return [2 * each.importance - 1 for each in found.seen]
 
 

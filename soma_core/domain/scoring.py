@@ -45,7 +45,10 @@ def spread(scores: Mapping[K, float]) -> dict[K, float]:
 
 
 class Step(NamedTuple):
-    """A step of the ranking: what it gives each candidate is weighed and added to one part of the score."""
+    """A step of the ranking: what it gives each candidate is weighed and added to one part of the score.
+
+    A step that has nothing to say about any of them gives an empty list.
+    """
 
     name: str
     part: Literal["structure", "boosts", "importance", "recency"]
@@ -62,7 +65,7 @@ _STEPS = (
     Step("neighbours", "structure", 0.15, structure.neighbours),
     Step("standing", "structure", 1.0, structure.standing),
     Step("speakers", "boosts", 0.6, boosts.speakers),
-    Step("periods", "boosts", 0.5, boosts.periods),
+    Step("periods", "boosts", 0.8, boosts.periods),
     Step("importance", "importance", 0.3, boosts.importance),
     Step("recency", "recency", 0.15, boosts.recency),
 )
@@ -72,14 +75,34 @@ STEPS = (VOICE, *(step.name for step in _STEPS))
 """The names of all steps, for `RecallQuery.without`."""
 
 
+class Score(NamedTuple):
+    """A score taken apart, as `Parts`: there are hundreds of these in a recall, and tuples are quicker to make."""
+
+    total: float
+    dense: float
+    lexical: float
+    structure: float
+    boosts: float
+    importance: float
+    recency: float
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(**self._asdict())
+
+    def boosted(self, boost: float) -> Score:
+        """With something added."""
+        return self._replace(total=self.total + boost, boosts=self.boosts + boost)
+
+
 def scored(
     question: Question,
     dense: Mapping[int, float],
     lexical: Mapping[int, float],
     features: Mapping[int, Features],
     without: Collection[str] = (),
-) -> dict[int, Parts]:
-    """The scores of all candidates, taken apart; the arms' scores are scaled (see `spread`).
+) -> dict[int, Score]:
+    """The scores of all candidates; those of the arms are given scaled (see `spread`).
 
     A memory that is missing from an arm gets 0 there; one without features is no candidate.
     """
@@ -90,24 +113,17 @@ def scored(
     found = Candidates(question, [features[key] for key in keys], fused)
     added = {part: [0.0] * len(keys) for part in ("structure", "boosts", "importance", "recency")}
     for step in _STEPS:
-        if step.name not in without:
+        if step.name not in without and (given := step.gives(found)):
             weight, sums = step.weight, added[step.part]
-            added[step.part] = [sum_ + weight * given for sum_, given in zip(sums, step.gives(found), strict=True)]
-    columns = zip(by_meaning, by_words, *added.values(), strict=True)
-    return {
-        key: Parts(dense=a, lexical=b, total=a + b + c + d + e + f, structure=c, boosts=d, importance=e, recency=f)
-        for key, (a, b, c, d, e, f) in zip(keys, columns, strict=True)
-    }
+            added[step.part] = [sum_ + weight * each for sum_, each in zip(sums, given, strict=True)]
+    total = map(sum, zip(fused, *added.values(), strict=True))
+    return dict(zip(keys, map(Score, total, by_meaning, by_words, *added.values()), strict=True))
 
 
-def boosted(parts: Parts, boost: float) -> Parts:
-    """A score with something added."""
-    return replace(parts, boosts=parts.boosts + boost, total=parts.total + boost)
-
-
-def ranked(parts: Mapping[int, Parts], features: Mapping[int, Features], limit: int) -> list[int]:
+def ranked(scores: Mapping[int, Score], features: Mapping[int, Features], limit: int) -> list[int]:
     """The best `limit` memories; equal scores by time, the newest first, then by id, likewise."""
-    return sorted(parts, key=lambda key: (parts[key].total, features[key].occurred_at, key), reverse=True)[:limit]
+    order = [(score.total, features[key].occurred_at, key) for key, score in scores.items()]
+    return [key for _, _, key in sorted(order, reverse=True)[:limit]]
 
 
 def count_tokens(text: str) -> int:

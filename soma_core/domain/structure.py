@@ -1,6 +1,6 @@
 """What the order of a conversation says about its memories: who asked, who answered, what a thread is about.
 
-Every step gives each candidate a number; `scoring` weighs them.
+Every step gives each candidate a number, or an empty list for none; `scoring` weighs them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ MANY_WORDS = 60
 SHORT_TURN = 30
 """Texts of about so many words are chat."""
 FEW = 3
+DROWNING = 3.0
 
 
 def answers(found: Candidates) -> Sequence[float]:
@@ -47,7 +48,7 @@ def threads(found: Candidates) -> Sequence[float]:
     middle = fmean(strengths.values()) if strengths else 0.0
     spread = math.sqrt(fmean((each - middle) ** 2 for each in strengths.values())) if strengths else 0.0
     if spread < TOO_EVEN:
-        return [0.0] * len(found.seen)
+        return []
     lifts: dict[str | None, float] = {thread: (each - middle) / spread for thread, each in strengths.items()}
     lifts[None] = 0.0
     return [lifts[each.thread] for each in found.seen]
@@ -70,17 +71,26 @@ def substance(found: Candidates) -> Sequence[float]:
 
 
 def assistants(found: Candidates) -> Sequence[float]:
-    """An assistant's many words drown what people said: theirs come first, unless the question asks for its words."""
-    if wants_assistant(found.question.text):
-        return [0.0] * len(found.seen)
-    return [-1.0 if assistant else 0.0 for assistant in found.assistant]
+    """An assistant's many words drown what people said: theirs come first, unless the question asks for its words.
+
+    Full where its texts are three times as long as theirs (by medians) or longer, nothing where they are no longer: an
+    assistant that keeps short notes drowns nobody.
+    """
+    pairs = list(zip(found.seen, found.assistant, strict=True))
+    its = sorted(each.words for each, assistant in pairs if assistant)
+    theirs = sorted(each.words for each, assistant in pairs if not assistant)
+    if not its or not theirs or wants_assistant(found.question.text):
+        return []
+    longer = its[len(its) // 2] / max(1, theirs[len(theirs) // 2])
+    share = min(1.0, max(0.0, (longer - 1) / (DROWNING - 1)))
+    return [-share if assistant else 0.0 for assistant in found.assistant]
 
 
 def standing(found: Candidates) -> Sequence[float]:
     """A person's standing instruction on the subject goes with every answer, while there are few of them."""
     given = [each.standing and not assistant for each, assistant in zip(found.seen, found.assistant, strict=True)]
-    if sum(given) > max(FEW, len(given) // 10):
-        return [0.0] * len(given)
+    if not 0 < sum(given) <= max(FEW, len(given) // 10):
+        return []
     return [float(each) for each in given]
 
 

@@ -12,8 +12,8 @@ from soma_core.domain.candidates import Features, features_of
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
-from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Parts, Recall, RecallQuery, contains
-from soma_core.domain.scoring import SCALE, VOICE, best_by_memory, boosted, pack, ranked, scored, spread
+from soma_core.domain.query import QUERY_WORDS, Filter, Hit, Recall, RecallQuery, contains
+from soma_core.domain.scoring import SCALE, VOICE, Score, best_by_memory, pack, ranked, scored, spread
 from soma_core.ports.clock import Clock
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
@@ -64,14 +64,14 @@ class Recalling:
         while True:
             degraded = list(said)
             search = IndexQuery(words, vector, wanted, query.filter)
-            parts, features, all_seen = self._scored(namespace, query, question, search, degraded)
-            if not query.payload or len(parts) >= query.limit or all_seen:
+            scores, features, all_seen = self._scored(namespace, query, question, search, degraded)
+            if not query.payload or len(scores) >= query.limit or all_seen:
                 break
             if wanted >= MOST_CANDIDATES:
                 degraded.append(f"filters: the payloads of only {wanted} candidates of each arm were looked at")
                 break
             wanted *= WIDER
-        hits = self._read(namespace, ranked(parts, features, query.limit), parts)
+        hits = self._read(namespace, ranked(scores, features, query.limit), scores)
         packed, tokens = pack(hits, query.max_tokens)
         if query.order == "time":
             packed.sort(key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
@@ -79,7 +79,7 @@ class Recalling:
 
     def _scored(
         self, namespace: str, query: RecallQuery, question: Question, search: IndexQuery, degraded: list[str]
-    ) -> tuple[dict[int, Parts], Mapping[int, Features], bool]:
+    ) -> tuple[dict[int, Score], Mapping[int, Features], bool]:
         """The candidates with their scores and features, and whether both arms have no more than these."""
         waiting = self._indexing.pending(namespace)
         gathered = self._gather(namespace, search, degraded)
@@ -94,12 +94,11 @@ class Recalling:
         if search.vector is not None and waiting.unembedded:
             degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
         dense = spread(gathered.dense)
-        fused = {key: dense.get(key, 0.0) + lexical.get(key, 0.0) for key in {**dense, **lexical}}
-        question = anchored(self._records, self._index, namespace, question, fused)
-        parts = scored(question, dense, lexical, features, query.without)
+        question = anchored(self._records, self._index, namespace, question, dense, lexical)
+        scores = scored(question, dense, lexical, features, query.without)
         if query.looks_at_texts:
-            parts = self._looked_at(namespace, query, parts)
-        return parts, features, max(len(gathered.dense), len(gathered.lexical)) < search.limit
+            scores = self._looked_at(namespace, query, scores)
+        return scores, features, max(len(gathered.dense), len(gathered.lexical)) < search.limit
 
     def nearest(
         self, namespace: str, text: str, speaker: str | None, limit: int
@@ -171,18 +170,18 @@ class Recalling:
         found = {memory.id.int: SCALE * share for memory, share in zip(memories, shares, strict=True) if share > 0}
         return found, {memory.id.int: features_of(memory) for memory in memories if memory.id.int in found}
 
-    def _looked_at(self, namespace: str, query: RecallQuery, parts: Mapping[int, Parts]) -> dict[int, Parts]:
+    def _looked_at(self, namespace: str, query: RecallQuery, scores: Mapping[int, Score]) -> dict[int, Score]:
         """The candidates whose payload fits, those that hold the terms lifted."""
-        memories = self._records.read(namespace, [UUID(int=key) for key in parts])
+        memories = self._records.read(namespace, [UUID(int=key) for key in scores])
         kept = {key.int: memory for key, memory in memories.items() if contains(memory.payload, query.payload)}
         if (terms := query.terms) is None:
-            return {key: parts[key] for key in kept}
-        return {key: boosted(parts[key], terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
+            return {key: scores[key] for key in kept}
+        return {key: scores[key].boosted(terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
 
-    def _read(self, namespace: str, best: Sequence[int], parts: Mapping[int, Parts]) -> list[Hit]:
+    def _read(self, namespace: str, best: Sequence[int], scores: Mapping[int, Score]) -> list[Hit]:
         ids = [UUID(int=key) for key in best]
         memories = self._records.read(namespace, ids)
-        return [Hit(memories[key], parts[key.int]) for key in ids if key in memories]
+        return [Hit(memories[key], scores[key.int].parts) for key in ids if key in memories]
 
 
 def _first_words(text: str, degraded: list[str]) -> str:

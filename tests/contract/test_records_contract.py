@@ -261,3 +261,33 @@ class TestTheFile:
         put(store, "fine")
         assert texts(store) == ["fine"]
         store.close()
+
+
+class TestWhatRankingAsks:
+    """A recall asks these; a walk through the namespace would cost it a second in a large one."""
+
+    @pytest.mark.parametrize(
+        ("ask", "index"),
+        [
+            (lambda store: store.features("api_ns", range(1, 201)), "PRIMARY KEY (id=?)"),
+            (
+                lambda store: store.speakers("api_ns", ["Ana"]),
+                "live_by_speaker (namespace=? AND speaker>? AND speaker<?)",
+            ),
+        ],
+        ids=["features", "speakers"],
+    )
+    def test_it_is_found_by_an_index(
+        self, records: RecordStore, ask: Callable[[SqliteRecordStore], object], index: str
+    ) -> None:
+        store = cast(SqliteRecordStore, records)
+        put(store, "said", speaker="Ana Lu")
+        statements: list[str] = []
+        with store._database.reading() as db:
+            db.set_trace_callback(statements.append)
+        ask(store)
+        with store._database.reading() as db:
+            db.set_trace_callback(None)
+            plans = [" ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {each}")) for each in statements]
+        assert plans
+        assert all(index in plan and "SCAN" not in plan for plan in plans)

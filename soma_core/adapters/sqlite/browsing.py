@@ -1,10 +1,9 @@
-"""Looking through live memories: by time page by page, by coordinate, by words as they are written, by speaker."""
+"""Looking through live memories: by time page by page, by coordinate, by what they hold as it is written."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
 from itertools import islice
 
 from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, memory, micros, where
@@ -34,23 +33,6 @@ def browse(db: sqlite3.Connection, namespace: str, query: BrowseQuery) -> Page:
     ).fetchall()
     memories = [memory(namespace, row) for row in rows[: query.limit]]
     return Page(memories, _cursor(memories[-1]) if len(rows) > query.limit else None)
-
-
-def speakers(db: sqlite3.Connection, namespace: str, names: Sequence[str]) -> list[str]:
-    """The speakers with these whole or first names, found by steps over the index however much each has said."""
-    statement = (
-        "SELECT min(speaker) FROM memories "
-        "WHERE namespace = ? AND state = 'live' AND speaker IS NOT NULL AND speaker {} ? AND speaker < ?"
-    )
-    found: list[str] = []
-    for name in names:
-        after = name + "!"
-        speaker = db.execute(statement.format(">="), (namespace, name, after)).fetchone()[0]
-        while speaker is not None:
-            if speaker == name or speaker.split()[0] == name:
-                found.append(speaker)
-            speaker = db.execute(statement.format(">"), (namespace, speaker, after)).fetchone()[0]
-    return found
 
 
 def within(

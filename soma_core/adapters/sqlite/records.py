@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from soma_core.adapters.sqlite.browsing import browse, containing, speakers, within
+from soma_core.adapters.sqlite.browsing import browse, containing, within
 from soma_core.adapters.sqlite.changes import forget_one, purge_one
 from soma_core.adapters.sqlite.database import Database
+from soma_core.adapters.sqlite.ranking import features, speakers
 from soma_core.adapters.sqlite.rows import (
     CURRENT,
     VERSION_COLUMNS,
@@ -128,15 +128,8 @@ class SqliteRecordStore:
         return {int(pair[:32], 16): int(pair[32:]) for pairs in found for pair in pairs}
 
     def features(self, namespace: str, ids: Collection[int]) -> dict[int, Features]:
-        # One row for all, as above; the signs keep the planner from walking the namespace.
-        statement = (
-            "SELECT json_group_array(json_array(hex(id), version, type, thread, position, speaker, words, question, "
-            "standing, occurred_at, importance)) FROM memories "
-            "WHERE id IN (@ids) AND +state = 'live' AND +namespace = ?"
-        )
         with self._database.reading() as db:
-            lists = [json.loads(row[0]) for row in by_keys(db, statement, [key.to_bytes(16) for key in ids], namespace)]
-        return {int(key, 16): Features(*seen) for found in lists for key, *seen in found}
+            return features(db, namespace, ids)
 
     def speakers(self, namespace: str, names: Sequence[str]) -> list[str]:
         with self._database.reading() as db:
