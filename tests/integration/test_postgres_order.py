@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ class Held:
         self._thread.join(10)
 
 
-def waits(job: Future[object]) -> bool:
+def waits(job: Future[Any]) -> bool:
     try:
         job.result(0.3)
     except NotYet:
