@@ -134,14 +134,15 @@ class Pool:
             raise Unavailable(error.message, fields=error.fields, retry_after=5) from error
 
     def _take_back(self, db: connection | None) -> None:
-        keep = db is not None and not db.closed and db.info.transaction_status == TRANSACTION_STATUS_IDLE
-        if db is not None and not keep:
-            db.close()
+        whole = db is not None and not db.closed and db.info.transaction_status == TRANSACTION_STATUS_IDLE
         with self._returned:
             self._used -= 1
-            if keep and db is not None:
+            if db is not None and whole and not self._closed:
                 self._idle.append(db)
+                db = None
             self._returned.notify_all()
+        if db is not None:
+            db.close()
 
     def _twice(self, use: Callable[[connection], T]) -> T:
         with translated(self.address):
