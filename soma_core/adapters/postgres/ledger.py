@@ -105,7 +105,9 @@ class Ledger:
         if new.coordinate is not None:
             says = self._memory(memory_id, namespace, version, new, position, created)
             self.standings[pair] = Standing(version, created, new.thread, position, says)
-        entry = Entry(pair, version, kind, new, position, created, compact(new.tags), compact(new.payload))
+        tags = compact(new.tags) if new.tags else "[]"
+        payload = compact(new.payload) if new.payload else "{}"
+        entry = Entry(pair, version, kind, new, position, created, tags, payload)
         self.heads[pair] = entry
         self.entries.append(entry)
         return Change(memory_id, version, StoreStatus.REVISED if live else StoreStatus.CREATED)
