@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embeddings.batching import BatchingEmbedder
 from embeddings.files import ModelFiles
@@ -21,8 +22,12 @@ from soma_core.engine import Soma
 from soma_core.ports.clock import Clock, system_clock
 from soma_core.ports.embedder import Embedder
 from soma_core.ports.index import VectorIndex
+from soma_core.ports.records import RecordStore
 from soma_core.services.timing import Stopwatch
 from soma_core.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from soma_core.adapters.postgres.records import PostgresRecordStore
 
 
 def soma_version() -> str:
@@ -64,8 +69,7 @@ def create_memory_system(
         lock = lock or FolderLock(settings.home)
         stack.callback(lock.release)
         files = resolve(settings.embedding_model)
-        path = records_path(settings.home)
-        records = SqliteRecordStore(path, reserve_bytes=settings.disk_reserve, clock=clock)
+        records = _open_records(settings, clock)
         stack.callback(records.close)
         if not accept_model:
             _check_model(records, files.model_id)
@@ -86,7 +90,7 @@ def create_memory_system(
             stems=settings.language,
             reranker=OnnxReranker(Path(settings.reranker_model)) if settings.reranker_model else None,
             clock=clock,
-            has_room=lambda: free_bytes(path) >= settings.disk_reserve,
+            has_room=lambda: free_bytes(index_path(settings.home)) >= settings.disk_reserve,
             on_close=lock.release,
         )
         stack.pop_all()
@@ -153,7 +157,20 @@ def _server_extra(setting: str) -> Iterator[None]:
         raise InvalidInput(message, fields=(setting,)) from error
 
 
-def _check_model(records: SqliteRecordStore, model_id: str) -> None:
+def _open_records(settings: Settings, clock: Clock) -> SqliteRecordStore | PostgresRecordStore:
+    """The records in the database that is named, else in the data folder."""
+    if settings.postgres_url is None:
+        path = records_path(settings.home)
+        return SqliteRecordStore(path, reserve_bytes=settings.disk_reserve, clock=clock)
+    with _server_extra("POSTGRES_URL"):
+        from soma_core.adapters.postgres.migrate import migrate
+        from soma_core.adapters.postgres.records import PostgresRecordStore
+    if settings.migrate_on_start:
+        migrate(settings.postgres_url)
+    return PostgresRecordStore(settings.postgres_url, pool_size=settings.postgres_pool_size, clock=clock)
+
+
+def _check_model(records: RecordStore, model_id: str) -> None:
     serving = records.serving_model()
     if serving is None:
         records.serve_model(model_id)

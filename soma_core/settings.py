@@ -51,6 +51,10 @@ class Settings:
     reranker_model: str | None
     disk_reserve: int
     """Bytes."""
+    postgres_url: str | None
+    """May hold a password: never shown."""
+    postgres_pool_size: int
+    migrate_on_start: bool
     url: str | None
     api_token: str | None
     host: str
@@ -141,6 +145,12 @@ def _parse_collection(name: str, value: str) -> str:
     return value.strip()
 
 
+def _parse_database(name: str, value: str) -> str:
+    if not re.fullmatch(r"postgres(ql)?://\S+", value.strip()):
+        raise invalid(name, "must be an address such as postgresql://user:password@host:5432/database")
+    return value.strip()
+
+
 def _parse_switch(name: str, value: str) -> bool:
     return check_choice(name, value.strip().lower(), ("true", "false")) == "true"
 
@@ -205,6 +215,26 @@ VARIABLES: Mapping[str, Setting] = {
         "256MB",
         "Free space that is left alone: below it stores are refused and indexing pauses.",
         _parse_size,
+    ),
+    "POSTGRES_URL": Setting(
+        "postgres_url",
+        None,
+        "Where the records are, instead of a file in the data folder: postgresql://user:password@host:5432/database, "
+        "with the options of libpq such as ?sslmode=verify-full. Needs the extra `server`.",
+        _parse_database,
+    ),
+    "POSTGRES_POOL_SIZE": Setting(
+        "postgres_pool_size",
+        "10",
+        "The most connections to Postgres that a process keeps; at most half of them write at once.",
+        _parse_integer(1, 1_000),
+    ),
+    "SOMA_MIGRATE_ON_START": Setting(
+        "migrate_on_start",
+        "false",
+        "Whether the tables in Postgres are made, or brought to the present schema, at start; otherwise "
+        "`soma migrate` does it.",
+        _parse_switch,
     ),
     "SOMA_URL": Setting(
         "url", None, "The address of a Soma server: commands and `soma mcp` work on its memory.", _parse_url

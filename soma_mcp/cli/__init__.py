@@ -19,6 +19,7 @@ _COMMANDS = {
     "stats": "upkeep",
     "reindex": "upkeep",
     "verify": "upkeep",
+    "migrate": "upkeep",
     "doctor": "doctor",
     "token": "token",
     "demo": "demo",

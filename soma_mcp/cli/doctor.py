@@ -49,7 +49,7 @@ def _examine(terminal: Terminal) -> Iterator[Finding]:
     yield from _asked("model", lambda: _model(settings))
     yield from _index_server(settings)
     path = records_path(settings.home)
-    if not path.exists() and not path.with_name(path.name + "-wal").exists():
+    if settings.postgres_url is None and not path.exists() and not path.with_name(path.name + "-wal").exists():
         yield Finding("records", "note", "nothing was stored yet")
         return
     try:
@@ -116,12 +116,16 @@ def _owner(memory: SharedSoma) -> Finding:
 
 def _records(terminal: Terminal, memory: SharedSoma) -> Finding:
     problems = memory.problems(terminal.scope())
+    in_postgres = terminal.settings.postgres_url is not None
     if problems:
         path = records_path(terminal.settings.home)
         todo = f"stop every client, keep a copy of {path}, then put back a backup or `sqlite3 {path.name} .recover`"
+        if in_postgres:
+            todo = "stop every client, then put back a backup of the database"
         return Finding("records", "bad", "; ".join(problems), todo)
     status = memory.status(terminal.scope())
-    return Finding("records", "good", f"{status.live} memories in {status.namespace}, the file is whole")
+    whole = "the tables in Postgres fit together" if in_postgres else "the file is whole"
+    return Finding("records", "good", f"{status.live} memories in {status.namespace}, {whole}")
 
 
 def _index(terminal: Terminal, memory: SharedSoma) -> Finding:

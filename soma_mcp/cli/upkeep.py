@@ -1,4 +1,4 @@
-"""Commands for whoever keeps a memory: stats, verify and reindex."""
+"""Commands for whoever keeps a memory: stats, verify, reindex and migrate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from soma_core.bootstrap import index_place
+from soma_core.domain.validation import invalid
 from soma_core.services.inspect import Drift
 from soma_mcp.cli.common import Terminal, command
 from soma_mcp.tools.status import describe_status, shown
@@ -63,3 +64,24 @@ def reindex(terminal: Terminal) -> None:
     with terminal.folder(accept_model=True) as shared, terminal.progress("Reindexing") as report:
         events = shared.reindex(terminal.scope(), report)
     terminal.show({"events": events}, f"the index was rebuilt from {events} changes")
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; the status is 1 when there is something to do.")
+@command
+def migrate(terminal: Terminal, check: bool) -> None:
+    """Make the tables in Postgres, or bring them to the present schema.
+
+    Safe to run from several places at once. Records in the data folder need no such step.
+    """
+    from soma_core.adapters.postgres.migrate import migrate, pending  # only those who have Postgres pay for the import
+
+    url = terminal.settings.postgres_url
+    if url is None:
+        raise invalid("POSTGRES_URL", "is not set; records in the data folder are brought up to date when opened")
+    steps = [f"{step.number:04} {step.name}" for step in (pending(url) if check else migrate(url))]
+    verb = "pending" if check else "applied"
+    lines = [f"{verb}: {step}" for step in steps] or ["the schema is the present one"]
+    terminal.show({verb: steps}, "\n".join(lines))
+    if check and steps:
+        raise SystemExit(1)

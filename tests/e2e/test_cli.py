@@ -28,6 +28,7 @@ COMMANDS = [
     "stats",
     "reindex",
     "verify",
+    "migrate",
     "doctor",
     "demo",
     "eval",
