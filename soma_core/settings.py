@@ -7,7 +7,6 @@ the same names as the environment, such as ``SOMA_LANGUAGE = "german"``.
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,16 +17,27 @@ from soma_core.domain.errors import InvalidInput
 from soma_core.domain.languages import AUTO, NONE, STEMMED
 from soma_core.domain.validation import (
     check_choice,
-    check_integer,
     check_namespace,
-    check_number,
     check_string,
-    invalid,
+)
+from soma_core.setting_values import (
+    parse_collection,
+    parse_database,
+    parse_folder,
+    parse_host,
+    parse_integer,
+    parse_list,
+    parse_number,
+    parse_secret,
+    parse_secret_file,
+    parse_server_url,
+    parse_size,
+    parse_switch,
+    parse_url,
+    renamed,
 )
 
 LANGUAGES = (*STEMMED, AUTO, NONE)
-
-_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,104 +100,18 @@ class Settings:
     qdrant_api_key: str | None
 
 
-def _parse_size(name: str, value: str) -> int:
-    match = re.fullmatch(r"(\d{1,15})\s*([KMG]?B)?", value.strip().upper())
-    if not match:
-        raise invalid(name, f"is {value!r}, must be a size such as 256MB, 2GB or a number of bytes")
-    return int(match[1]) * _UNITS[match[2] or ""]
-
-
-def _parse_number(low: float, high: float) -> Callable[[str, str], float]:
-    def parse(name: str, value: str) -> float:
-        try:
-            return check_number(name, float(value), low, high)
-        except ValueError:
-            raise invalid(name, f"is {value!r}, must be a number from {low:g} to {high:g}") from None
-
-    return parse
-
-
-def _parse_integer(low: int, high: int) -> Callable[[str, str], int]:
-    def parse(name: str, value: str) -> int:
-        if not re.fullmatch(r"\s*-?\d{1,12}\s*", value):
-            raise invalid(name, f"is {value!r}, must be a whole number from {low} to {high}")
-        return check_integer(name, int(value), low, high)
-
-    return parse
-
-
-def _parse_list(name: str, value: str) -> tuple[str, ...]:
-    return tuple(part for part in re.split(r"[,\s]+", value) if part)
-
-
-def _parse_url(name: str, value: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value.strip()):
-        raise invalid(name, f"is {value!r}, must be an address such as https://soma.example.com")
-    return value.strip().rstrip("/")
-
-
-def _parse_server_url(name: str, value: str) -> str:
-    """An address without a user or a password, which is not shown when it has one."""
-    if "@" in value:
-        raise invalid(name, "must hold no user and no password: QDRANT_API_KEY is for the key")
-    return _parse_url(name, value)
-
-
-def _parse_host(name: str, value: str) -> str:
-    if not re.fullmatch(r"[\w.:-]{1,253}", value.strip()):
-        raise invalid(name, f"is {value!r}, must be a host name or an address such as 10.0.0.7, without a port")
-    return value.strip()
-
-
-def _parse_collection(name: str, value: str) -> str:
-    if not re.fullmatch(r"[\w-][\w.-]{0,254}", value.strip()):
-        raise invalid(name, f"is {value!r}, must have 1 to 255 letters, digits, _ - and dots")
-    return value.strip()
-
-
-def _parse_database(name: str, value: str) -> str:
-    if not re.fullmatch(r"postgres(ql)?://\S+", value.strip()):
-        raise invalid(name, "must be an address such as postgresql://user:password@host:5432/database")
-    return value.strip()
-
-
-def _parse_switch(name: str, value: str) -> bool:
-    return check_choice(name, value.strip().lower(), ("true", "false")) == "true"
-
-
-def _parse_secret(name: str, value: str) -> str:
-    if not 16 <= len(value.strip()) <= 4096:
-        raise invalid(name, "must have 16 to 4,096 characters")
-    return value.strip()
-
-
-def _parse_secret_file(name: str, value: str) -> str:
-    path = _parse_folder(name, value)
-    try:
-        return _parse_secret(name, path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise invalid(name, f"{path} cannot be read: {error}") from None
-
-
-def _parse_folder(name: str, value: str) -> Path:
-    try:
-        return Path(check_string(name, value, max_chars=4096)).expanduser().absolute()
-    except RuntimeError:
-        raise invalid(name, f"is {value!r}, and there is no such user") from None
-
-
 VARIABLES: Mapping[str, Setting] = {
     "SOMA_HOME": Setting(
         "home",
         None,
         "The data folder. Default: the platform's folder for user data.",
-        lambda name, value: _parse_folder(name, value),
+        lambda name, value: parse_folder(name, value),
     ),
     "SOMA_MEMORY_NAMESPACE": Setting(
         "namespace",
         "api_ns",
         "The namespace that calls are in: memories of one namespace are never seen from another.",
-        lambda name, value: _renamed(name, check_namespace, value),
+        lambda name, value: renamed(name, check_namespace, value),
     ),
     "SOMA_EMBEDDING_MODEL": Setting(
         "embedding_model",
@@ -208,46 +132,46 @@ VARIABLES: Mapping[str, Setting] = {
         None,
         "A folder with a cross-encoder (model.onnx, tokenizer.json, config.json) that reads the question beside each "
         "of the best 30 memories and lifts those that answer it. Default: none.",
-        lambda name, value: str(_parse_folder(name, value)),
+        lambda name, value: str(parse_folder(name, value)),
     ),
     "SOMA_DISK_RESERVE": Setting(
         "disk_reserve",
         "256MB",
         "Free space that is left alone: below it stores are refused and indexing pauses.",
-        _parse_size,
+        parse_size,
     ),
     "POSTGRES_URL": Setting(
         "postgres_url",
         None,
         "Where the records are, instead of a file in the data folder: postgresql://user:password@host:5432/database, "
         "with the options of libpq such as ?sslmode=verify-full. Needs the extra `server`.",
-        _parse_database,
+        parse_database,
     ),
     "POSTGRES_POOL_SIZE": Setting(
         "postgres_pool_size",
         "10",
         "The most connections to Postgres that a process keeps; at most half of them write at once.",
-        _parse_integer(1, 1_000),
+        parse_integer(1, 1_000),
     ),
     "SOMA_MIGRATE_ON_START": Setting(
         "migrate_on_start",
         "false",
         "Whether the tables in Postgres are made, or brought to the present schema, at start; otherwise "
         "`soma migrate` does it.",
-        _parse_switch,
+        parse_switch,
     ),
     "SOMA_URL": Setting(
-        "url", None, "The address of a Soma server: commands and `soma mcp` work on its memory.", _parse_url
+        "url", None, "The address of a Soma server: commands and `soma mcp` work on its memory.", parse_url
     ),
     "SOMA_API_TOKEN": Setting(
         "api_token",
         None,
         "The token that callers of `soma serve` must bring; it may do everything in the namespace of the server. "
         "With SOMA_URL the token that is brought.",
-        _parse_secret,
+        parse_secret,
     ),
     "SOMA_API_TOKEN_FILE": Setting(
-        "api_token", None, "A file that holds the token; SOMA_API_TOKEN goes first.", _parse_secret_file
+        "api_token", None, "A file that holds the token; SOMA_API_TOKEN goes first.", parse_secret_file
     ),
     "UVICORN_HOST": Setting(
         "host",
@@ -255,62 +179,62 @@ VARIABLES: Mapping[str, Setting] = {
         "The address `soma serve` listens on. Any other than a loopback address needs a token.",
         lambda name, value: check_string(name, value.strip(), max_chars=256),
     ),
-    "UVICORN_PORT": Setting("port", "9595", "The port it listens on.", _parse_integer(0, 65_535)),
+    "UVICORN_PORT": Setting("port", "9595", "The port it listens on.", parse_integer(0, 65_535)),
     "UVICORN_WORKERS": Setting(
-        "workers", "1", "How many processes serve. On a data folder there can be only one.", _parse_integer(1, 64)
+        "workers", "1", "How many processes serve. On a data folder there can be only one.", parse_integer(1, 64)
     ),
     "UVICORN_TIMEOUT_KEEP_ALIVE": Setting(
-        "keep_alive", "5", "Seconds an idle connection is kept.", _parse_number(1, 3_600)
+        "keep_alive", "5", "Seconds an idle connection is kept.", parse_number(1, 3_600)
     ),
     "UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN": Setting(
         "shutdown",
         "10",
         "Seconds that requests at work get to finish when the server is told to end.",
-        _parse_number(0, 3_600),
+        parse_number(0, 3_600),
     ),
     "SOMA_REQUEST_TIMEOUT_SECONDS": Setting(
         "request_timeout",
         "30",
         "Seconds until a request that is still at work is answered with `unavailable`. Exports and imports may take "
         "longer.",
-        _parse_number(0.1, 3_600),
+        parse_number(0.1, 3_600),
     ),
     "SOMA_MAX_REQUEST_BODY_MB": Setting(
         "max_body",
         "16",
         "The largest body of a request, in MB; an import may be larger.",
-        lambda name, value: int(_parse_number(0.001, 10_240)(name, value) * (1 << 20)),
+        lambda name, value: int(parse_number(0.001, 10_240)(name, value) * (1 << 20)),
     ),
     "SOMA_MAX_RECALLS": Setting(
         "max_recalls",
         "16",
         "How many recalls may be at work at once; others wait a moment, then get `overloaded`.",
-        _parse_integer(1, 1_024),
+        parse_integer(1, 1_024),
     ),
     "SOMA_RATE_LIMIT_MAX": Setting(
         "rate_limit",
         "6000",
         "How many requests of one kind (reads, writes, recalls) a caller may make in a window; 0 sets no limit.",
-        _parse_integer(0, 1_000_000_000),
+        parse_integer(0, 1_000_000_000),
     ),
     "SOMA_RATE_LIMIT_WINDOW_SECONDS": Setting(
-        "rate_window", "60", "The window of the rate limit.", _parse_number(0.1, 86_400)
+        "rate_window", "60", "The window of the rate limit.", parse_number(0.1, 86_400)
     ),
     "SOMA_ALLOWED_HOSTS": Setting(
         "allowed_hosts",
         "",
         "Host names, besides loopback ones and that of SOMA_PUBLIC_URL, under which requests may come; * is any. "
         "Only checked while no token is needed.",
-        _parse_list,
+        parse_list,
     ),
     "SOMA_CORS_ORIGINS": Setting(
-        "cors_origins", "", "Origins whose web pages may call the server, separated by commas.", _parse_list
+        "cors_origins", "", "Origins whose web pages may call the server, separated by commas.", parse_list
     ),
     "SOMA_PUBLIC_URL": Setting(
-        "public_url", None, "The address under which clients reach the server; names the resource in OAuth.", _parse_url
+        "public_url", None, "The address under which clients reach the server; names the resource in OAuth.", parse_url
     ),
     "SOMA_OAUTH_ISSUER": Setting(
-        "oauth_issuer", None, "The authorization server whose JWTs are taken at /mcp and the HTTP API.", _parse_url
+        "oauth_issuer", None, "The authorization server whose JWTs are taken at /mcp and the HTTP API.", parse_url
     ),
     "SOMA_OAUTH_AUDIENCE": Setting(
         "oauth_audience",
@@ -318,7 +242,7 @@ VARIABLES: Mapping[str, Setting] = {
         "The audience that a JWT must name. Default: SOMA_PUBLIC_URL with /mcp.",
         lambda name, value: check_string(name, value, max_chars=2_048),
     ),
-    "SOMA_OAUTH_JWKS_URL": Setting("oauth_jwks_url", None, "Where the issuer's keys are (JWKS).", _parse_url),
+    "SOMA_OAUTH_JWKS_URL": Setting("oauth_jwks_url", None, "Where the issuer's keys are (JWKS).", parse_url),
     "SOMA_OAUTH_NAMESPACE_CLAIM": Setting(
         "oauth_namespace_claim",
         "soma_namespace",
@@ -341,26 +265,26 @@ VARIABLES: Mapping[str, Setting] = {
         "traces",
         "false",
         "Whether `soma serve` sends OpenTelemetry traces (the extra `otel`); OTEL_EXPORTER_OTLP_ENDPOINT says where.",
-        _parse_switch,
+        parse_switch,
     ),
     "QDRANT_URL": Setting(
         "qdrant_url",
         None,
         "The address of a Qdrant server, 1.19 or newer: the index is then kept there (docs/qdrant.md).",
-        _parse_server_url,
+        parse_server_url,
     ),
     "QDRANT_HOST": Setting(
-        "qdrant_host", None, "The same by host, over plain HTTP; QDRANT_URL goes first.", _parse_host
+        "qdrant_host", None, "The same by host, over plain HTTP; QDRANT_URL goes first.", parse_host
     ),
-    "QDRANT_PORT": Setting("qdrant_port", "6333", "Its port for REST, with QDRANT_HOST.", _parse_integer(1, 65_535)),
+    "QDRANT_PORT": Setting("qdrant_port", "6333", "Its port for REST, with QDRANT_HOST.", parse_integer(1, 65_535)),
     "QDRANT_GRPC_PORT": Setting(
         "qdrant_grpc_port",
         None,
         "Its port for gRPC, which is used where the server answers there. Default: 6334 where the other is 6333.",
-        _parse_integer(1, 65_535),
+        parse_integer(1, 65_535),
     ),
     "QDRANT_COLLECTION": Setting(
-        "qdrant_collection", "api_ns", "The collection there; it is made where there is none.", _parse_collection
+        "qdrant_collection", "api_ns", "The collection there; it is made where there is none.", parse_collection
     ),
     "QDRANT_API_KEY": Setting(
         "qdrant_api_key",
@@ -420,10 +344,3 @@ def _default_home() -> Path:
     from platformdirs import user_data_path  # kept out of the start-up of those who set SOMA_HOME
 
     return user_data_path("soma", appauthor=False)
-
-
-def _renamed(name: str, check: Callable[[object], str], value: str) -> str:
-    try:
-        return check(value)
-    except InvalidInput as error:
-        raise invalid(name, error.message.partition(": ")[2]) from None
