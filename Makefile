@@ -28,8 +28,8 @@ setup: $(DEV) ## install Soma and its tools into .venv
 demo: $(BASE) ## store a diary in a fresh memory over MCP, and ask it a dozen questions
 	@$(BIN)/soma demo
 
-test: $(DEV) ## run the tests; ARGS="-k recall" goes to pytest
-	$(BIN)/pytest $(ARGS)
+test: $(DEV) ## run the tests, two files at a time; ARGS="-k recall" goes to pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(DEV) ## style, types, who imports whom, and that pins and pages fit what they are made from
 	$(BIN)/ruff check .

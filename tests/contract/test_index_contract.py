@@ -91,6 +91,8 @@ class ServerContract(IndexContract):
 class TestServerIndexInTheClient(ServerContract):
     """The client's own imitation of a server, in this process."""
 
+    for_threads = False
+
     @pytest.fixture
     def connected(self) -> Connected:
         client = cast(QdrantClient, LocalQdrant())

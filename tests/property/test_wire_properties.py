@@ -145,7 +145,7 @@ RESULTS: dict[str, st.SearchStrategy[Any]] = {
         name,
     ),
     "index": counts,
-    "inspect": st.builds(Drift, *[counts] * 6),
+    "inspect": st.builds(Drift, name, *[counts] * 7, names),
     "problems": names,
     "warm": st.none(),
 }
