@@ -16,6 +16,11 @@ def count_tokens(text: str) -> int:
     return _tokens(len(text.encode()), len(text.split()))
 
 
+def least_tokens(text: str) -> int:
+    """No more than `count_tokens`, and at once however long the text is."""
+    return len(text) // 4
+
+
 def _tokens(size: int, words: int) -> int:
     return max((size + 3) // 4, words)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from soma_core.domain.cursor import Seen
-from soma_core.domain.excerpts import count_tokens
+from soma_core.domain.excerpts import count_tokens, least_tokens
 from soma_core.domain.query import Hit, Recall
 from soma_core.domain.rendering import BETWEEN, CUT, NOT_RELEVANT, entry, framed, notes, rendered
 
@@ -25,7 +25,8 @@ def answered(found: Recall, part: Part, seen: Seen, max_tokens: int) -> Recall:
     `found` has all the hits there could be, the best first.
     """
     answer = _showing(found, found.hits, seen)
-    if count_tokens(framed(answer)) > max_tokens:
+    least = sum(least_tokens(hit.memory.text) for hit in found.hits)
+    if least > max_tokens or count_tokens(framed(answer)) > max_tokens:
         # What is said beside the hits takes its room first, unless that is most of it: it is left out then.
         beside = [NOT_RELEVANT, CUT, *notes(replace(answer, omitted=len(found.hits)))]
         room = max_tokens - count_tokens(BETWEEN.join(beside)) - 1
@@ -45,7 +46,8 @@ def pack(hits: Sequence[Hit], room: int, part: Part) -> list[Hit]:
     As many come in as there is room for with `LEAST_TOKENS` of each text. All then grow together up to a passage, and
     after that to their whole texts, the best first. Where not even the first comes in, it gets what room there is.
     """
-    whole = [_tokens(hit) for hit in hits]
+    bounds = [least_tokens(hit.memory.text) for hit in hits]
+    whole = [bound if bound > room else _tokens(hit) for bound, hit in zip(bounds, hits, strict=True)]
     frames = [_tokens(_cut(hit, "")) for hit in hits]
     shares: dict[int, int] = {}
     spare = room

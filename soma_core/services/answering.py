@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from soma_core.ports.index import Matches, VectorIndex
 from soma_core.ports.records import RecordStore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ranked:
     """The candidates of a question, ranked."""
 
@@ -36,6 +36,11 @@ class Ranked:
     degraded: Sequence[str]
     passages: dict[UUID, tuple[int, int]] = field(default_factory=dict)
     """Where the passages are that matched, as far as they were looked up."""
+
+    @cached_property
+    def matched(self) -> Mapping[tuple[int, int], int]:
+        """By memory and version the passage that both arms together found best."""
+        return matched_passages(self.matches)
 
 
 class Answering:
@@ -79,7 +84,7 @@ class Answering:
     def _passage(self, ranked: Ranked, memory: Memory) -> tuple[int, int]:
         """Where the passage begins and ends that the question found, or that holds most of its words."""
         if memory.id not in ranked.passages:
-            number = matched_passage(ranked.matches, memory) if is_long(memory.text) else 0
+            number = ranked.matched.get((memory.id.int, memory.version)) if is_long(memory.text) else 0
             span = None if number is None else next(islice(passage_spans(memory.text), number, None), None)
             ranked.passages[memory.id] = span or self._nearest_passage(ranked.words, memory.text)
         return ranked.passages[memory.id]
@@ -91,17 +96,15 @@ class Answering:
         return spans[max(range(len(spans)), key=lambda n: (shares[n], -n))]
 
 
-def matched_passage(matches: Matches, memory: Memory) -> int | None:
-    """The passage of a memory that both arms together found best; None for a memory that neither found."""
-    found: dict[int, float] = {}
+def matched_passages(matches: Matches) -> dict[tuple[int, int], int]:
+    """By memory and version the passage that both arms together found best; the first of equals."""
+    found: dict[tuple[int, int], dict[int, float]] = {}
     for arm in (matches.dense, matches.lexical):
-        if arm:
-            low, high = arm[-1].score, arm[0].score
-            for match in arm:
-                if match.memory == memory.id.int and match.version == memory.version:
-                    share = (match.score - low) / (high - low) if high > low else 1.0
-                    found[match.passage] = found.get(match.passage, 0.0) + share
-    return max(found, key=lambda number: (found[number], -number), default=None)
+        low, width = (arm[-1].score, arm[0].score - arm[-1].score) if arm else (0.0, 0.0)
+        for memory, version, passage, score in arm:
+            scores = found.setdefault((memory, version), {})
+            scores[passage] = scores.get(passage, 0.0) + ((score - low) / width if width else 1.0)
+    return {key: max(scores, key=lambda number: (scores[number], -number)) for key, scores in found.items()}
 
 
 def _hit(fold: Fold, scores: Mapping[int, Score]) -> Hit:
