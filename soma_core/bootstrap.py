@@ -10,6 +10,7 @@ from embeddings.batching import BatchingEmbedder
 from embeddings.onnx import OnnxEmbedder
 from embeddings.reranker import OnnxReranker
 from embeddings.resolve import resolve
+from embeddings.sparse import OnnxSparseModel
 from soma_core.adapters.folder import FolderLock
 from soma_core.adapters.qdrant.edge import EdgeIndex
 from soma_core.adapters.sqlite.records import SqliteRecordStore
@@ -19,6 +20,7 @@ from soma_core.engine import Soma
 from soma_core.ports.clock import Clock, system_clock
 from soma_core.ports.embedder import Embedder
 from soma_core.ports.index import VectorIndex
+from soma_core.ports.sparse import SparseModel
 from soma_core.services.timing import Stopwatch
 from soma_core.settings import Settings, load_settings
 
@@ -62,6 +64,7 @@ def create_memory_system(
         lock = lock or FolderLock(settings.home)
         stack.callback(lock.release)
         files = resolve(settings.embedding_model)
+        sparse: SparseModel | None = OnnxSparseModel(settings.sparse_model) if settings.sparse_model else None
         path = records_path(settings.home)
         records = SqliteRecordStore(path, reserve_bytes=settings.disk_reserve, clock=clock)
         stack.callback(records.close)
@@ -73,12 +76,14 @@ def create_memory_system(
             model_id=files.model_id,
             dimensions=files.dimensions,
             language=settings.language,
+            sparse_model_id=sparse.model_id if sparse else None,
         )
         stack.callback(index.close)
         embedder: Embedder = BatchingEmbedder(OnnxEmbedder(files))
         if stopwatch:
             index = stopwatch.watch(index, ["search"])
             embedder = stopwatch.watch(embedder, ["embed_query"])
+            sparse = stopwatch.watch(sparse, ["weigh"]) if sparse else None
         soma = Soma(
             records,
             records.log(),
@@ -89,6 +94,7 @@ def create_memory_system(
             knows=files.languages,
             stems=settings.language,
             reranker=OnnxReranker(Path(settings.reranker_model)) if settings.reranker_model else None,
+            sparse=sparse,
             clock=clock,
             has_room=lambda: free_bytes(path) >= settings.disk_reserve,
             on_close=lock.release,

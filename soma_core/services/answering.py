@@ -92,9 +92,9 @@ class Answering:
 
 
 def matched_passage(matches: Matches, memory: Memory) -> int | None:
-    """The passage of a memory that both arms together found best; None for a memory that neither found."""
+    """The passage of a memory that the arms together found best; None for a memory that none found."""
     found: dict[int, float] = {}
-    for arm in (matches.dense, matches.lexical):
+    for arm in (matches.dense, matches.lexical, matches.learned):
         if arm:
             low, high = arm[-1].score, arm[0].score
             for match in arm:
