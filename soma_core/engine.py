@@ -245,6 +245,10 @@ class Soma:
         """Compare the namespace's index with the records; reads all of both."""
         return compare(self.records, self._index, self.indexing, scope.namespace)
 
+    def verify(self, scope: Scope) -> list[Drift]:
+        """The same for every namespace that has memories."""
+        return [compare(self.records, self._index, self.indexing, name) for name in sorted(self.indexing.namespaces())]
+
     def problems(self, scope: Scope) -> list[str]:
         """What an integrity check of the record store finds; reads all of it."""
         return self.records.problems()

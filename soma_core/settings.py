@@ -52,6 +52,10 @@ class Settings:
     reranker_model: str | None
     disk_reserve: int
     """Bytes."""
+    postgres_url: str | None
+    """May hold a password: never shown."""
+    postgres_pool_size: int
+    migrate_on_start: bool
     url: str | None
     api_token: str | None
     host: str
@@ -79,6 +83,12 @@ class Settings:
     log_format: str
     log_level: str
     traces: bool
+    qdrant_url: str | None
+    qdrant_host: str | None
+    qdrant_port: int
+    qdrant_grpc_port: int | None
+    qdrant_collection: str
+    qdrant_api_key: str | None
 
 
 def _parse_size(name: str, value: str) -> int:
@@ -115,6 +125,31 @@ def _parse_url(name: str, value: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value.strip()):
         raise invalid(name, f"is {value!r}, must be an address such as https://soma.example.com")
     return value.strip().rstrip("/")
+
+
+def _parse_server_url(name: str, value: str) -> str:
+    """An address without a user or a password, which is not shown when it has one."""
+    if "@" in value:
+        raise invalid(name, "must hold no user and no password: QDRANT_API_KEY is for the key")
+    return _parse_url(name, value)
+
+
+def _parse_host(name: str, value: str) -> str:
+    if not re.fullmatch(r"[\w.:-]{1,253}", value.strip()):
+        raise invalid(name, f"is {value!r}, must be a host name or an address such as 10.0.0.7, without a port")
+    return value.strip()
+
+
+def _parse_collection(name: str, value: str) -> str:
+    if not re.fullmatch(r"[\w-][\w.-]{0,254}", value.strip()):
+        raise invalid(name, f"is {value!r}, must have 1 to 255 letters, digits, _ - and dots")
+    return value.strip()
+
+
+def _parse_database(name: str, value: str) -> str:
+    if not re.fullmatch(r"postgres(ql)?://\S+", value.strip()):
+        raise invalid(name, "must be an address such as postgresql://user:password@host:5432/database")
+    return value.strip()
 
 
 def _parse_switch(name: str, value: str) -> bool:
@@ -188,6 +223,26 @@ VARIABLES: Mapping[str, Setting] = {
         "256MB",
         "Free space that is left alone: below it stores are refused and indexing pauses.",
         _parse_size,
+    ),
+    "POSTGRES_URL": Setting(
+        "postgres_url",
+        None,
+        "Where the records are, instead of a file in the data folder: postgresql://user:password@host:5432/database, "
+        "with the options of libpq such as ?sslmode=verify-full. Needs the extra `server`.",
+        _parse_database,
+    ),
+    "POSTGRES_POOL_SIZE": Setting(
+        "postgres_pool_size",
+        "10",
+        "The most connections to Postgres that a process keeps; at most half of them write at once.",
+        _parse_integer(1, 1_000),
+    ),
+    "SOMA_MIGRATE_ON_START": Setting(
+        "migrate_on_start",
+        "false",
+        "Whether the tables in Postgres are made, or brought to the present schema, at start; otherwise "
+        "`soma migrate` does it.",
+        _parse_switch,
     ),
     "SOMA_URL": Setting(
         "url", None, "The address of a Soma server: commands and `soma mcp` work on its memory.", _parse_url
@@ -295,6 +350,31 @@ VARIABLES: Mapping[str, Setting] = {
         "false",
         "Whether `soma serve` sends OpenTelemetry traces (the extra `otel`); OTEL_EXPORTER_OTLP_ENDPOINT says where.",
         _parse_switch,
+    ),
+    "QDRANT_URL": Setting(
+        "qdrant_url",
+        None,
+        "The address of a Qdrant server, 1.19 or newer: the index is then kept there (docs/qdrant.md).",
+        _parse_server_url,
+    ),
+    "QDRANT_HOST": Setting(
+        "qdrant_host", None, "The same by host, over plain HTTP; QDRANT_URL goes first.", _parse_host
+    ),
+    "QDRANT_PORT": Setting("qdrant_port", "6333", "Its port for REST, with QDRANT_HOST.", _parse_integer(1, 65_535)),
+    "QDRANT_GRPC_PORT": Setting(
+        "qdrant_grpc_port",
+        None,
+        "Its port for gRPC, which is used where the server answers there. Default: 6334 where the other is 6333.",
+        _parse_integer(1, 65_535),
+    ),
+    "QDRANT_COLLECTION": Setting(
+        "qdrant_collection", "api_ns", "The collection there; it is made where there is none.", _parse_collection
+    ),
+    "QDRANT_API_KEY": Setting(
+        "qdrant_api_key",
+        None,
+        "The key that the server wants.",
+        lambda name, value: check_string(name, value.strip(), max_chars=4_096),
     ),
 }
 

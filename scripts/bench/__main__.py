@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.bench import agents, bulk, calls, crowd, memory, over_http, starts
+from scripts.bench import agents, bulk, calls, crowd, memory, over_http, postgres, starts
 from scripts.bench.figures import Row, say
 from scripts.bench.stores import Bench
 
@@ -29,6 +29,8 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "http_bulk": over_http.measure_bulk,
     "http_recall": over_http.measure_recall,
     "event_loop": over_http.measure_loop,
+    "postgres_store": postgres.measure_store,
+    "postgres_bulk": postgres.measure_bulk,
 }
 PACKAGES = ("soma-fractal-memory", "fastapi", "mcp", "numpy", "onnxruntime", "pydantic", "qdrant-edge-py", "tokenizers")
 

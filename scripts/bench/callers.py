@@ -37,14 +37,14 @@ class Load:
 
 
 @contextlib.contextmanager
-def serving(home: Path | None) -> Iterator[int]:
+def serving(home: Path | None, **settings: str) -> Iterator[int]:
     """The port of a Soma server on a data folder, or of the control for None; ready to serve."""
     port = _free_port()
     if home is None:
         command, more = [sys.executable, "-m", "scripts.bench.noop_http", str(port)], {}
     else:
         command = [sys.executable, "-m", "soma_mcp.cli", "serve", "--port", str(port)]
-        more = environment(home) | {"SOMA_RATE_LIMIT_MAX": "0", "SOMA_LOG_LEVEL": "warning"}
+        more = environment(home) | {"SOMA_RATE_LIMIT_MAX": "0", "SOMA_LOG_LEVEL": "warning"} | settings
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | more)
     try:
         _wait_ready(port, "/openapi.json" if home is None else "/readyz")

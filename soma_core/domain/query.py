@@ -27,6 +27,8 @@ from soma_core.domain.validation import (
 MAX_LIMIT = 100
 MAX_IDS = 1_000
 MAX_TOKENS = 100_000
+RECENCY = "recency"
+"""The ranking step that a caller may switch off."""
 QUERY_WORDS = 2_000
 """A longer query is cut to its first words, and the answer says so."""
 
@@ -124,7 +126,9 @@ class RecallQuery:
         terms: Terms | None = None,
         fold: object = True,
         since_cursor: object = None,
+        recency: object = True,
     ) -> RecallQuery:
+        """With `recency` false, age counts for nothing."""
         return cls(
             text=check_string("query", query, max_chars=1_000_000),
             limit=check_integer("limit", limit, 1, MAX_LIMIT),
@@ -136,6 +140,7 @@ class RecallQuery:
             terms=terms,
             fold=check_bool("fold", fold),
             since_cursor=str(Seen.parse(since_cursor)) if since_cursor is not None else None,
+            without=frozenset() if check_bool("recency", recency) else frozenset({RECENCY}),
         )
 
     @property

@@ -64,8 +64,8 @@ class Forgotten:
 class ForgetReceipt:
     """From here on nothing returns what was forgotten.
 
-    `records` is `forgotten` (the text is kept, out of reach), `purged` (erased from the file) or `purge pending`
-    (out of reach, to be erased from the file when readers let go); `index` is `removed` or `pending` (out of reach,
+    `records` is `forgotten` (the text is kept, out of reach), `purged` (erased from the store) or `purge pending`
+    (out of reach, to be erased from it when readers let go); `index` is `removed` or `pending` (out of reach,
     the indexer removes it); in a dry run both are `untouched`.
     """
 

@@ -90,9 +90,10 @@ class VectorIndex(Protocol):
     """One index a namespace, made on its first use. Safe to call from many threads; searches go before writes.
 
     Writes are seen by the next search and survive the death of the process; only `flush` makes them survive a power
-    cut. The index is derived: where its files are missing, damaged, from another store or made by another model, of
-    either kind, it starts empty, `checkpoint` is then (0, 0), and its owner replays the log.
-    Full disks are the caller's to avoid: writing on one may kill the process.
+    cut, as far as that is in the index's hands. The index is derived: where it is missing, damaged, from another store
+    or made by another model of either kind, it starts empty, `checkpoint` is then (0, 0), and its owner replays the
+    log. An index that cannot be reached now raises `Unavailable` in every call but `overlap`, `is_open` and `rebuilt`,
+    and is used again once it can. Full disks are the caller's to avoid: writing on one may kill the process.
     """
 
     def put(self, namespace: str, points: Sequence[IndexPoint]) -> None:
@@ -108,7 +109,10 @@ class VectorIndex(Protocol):
         ...
 
     def search(self, namespace: str, query: IndexQuery) -> Matches:
-        """The best passages of each arm. A namespace without an index has no matches."""
+        """The best passages of each arm. A namespace without an index has no matches.
+
+        How rare a word is, is counted over the points that the namespace holds now, older versions among them.
+        """
         ...
 
     def overlap(self, query: str, texts: Sequence[str]) -> list[float]:
@@ -119,7 +123,7 @@ class VectorIndex(Protocol):
         ...
 
     def is_open(self, namespace: str) -> bool:
-        """Whether the next call on the namespace finds its index at hand, without opening files."""
+        """Whether the namespace's index is at hand: the next call neither opens files nor asks whose it is."""
         ...
 
     def checkpoint(self, namespace: str) -> Checkpoint:
@@ -143,5 +147,5 @@ class VectorIndex(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of all files. Does not flush."""
+        """Let go of all files and connections. Does not flush."""
         ...

@@ -64,8 +64,9 @@ class RecordStore(Protocol):
     A mutating call returns after its changes, their events and its request are committed in one transaction and
     synced; when it raises, none of them is. Each change of a memory makes its next version; versions and event
     offsets are committed in order. Every read sees all that was committed before it began.
-    `Unavailable`: the store cannot take writes (its disk is below the reserve, or full). Reads go on.
-    `StoreCorrupt`: the store is damaged.
+    `Unavailable`: the store cannot take writes (its disk is below the reserve, where it has one, or full), or cannot
+    be reached. `Overloaded`: too many want it at once. Nothing was changed then, or the request's id settles it: the
+    same request again gets the receipt if it was. `StoreCorrupt`: the store is damaged.
     """
 
     def store(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
@@ -93,9 +94,11 @@ class RecordStore(Protocol):
         ...
 
     def erase(self, *, at_once: bool) -> bool:
-        """Remove from the store's files what was purged since the last time; True when nothing of it is left there.
+        """Remove for good what was purged since the last time; True when no way to ask the store leads to it.
 
-        With `at_once` the caller waits: False then also means that it would take too long now.
+        An embedded store leaves nothing of it in its files. A database server may leave bytes in freed space, logs and
+        copies: they are its operator's to keep or not. With `at_once` the caller waits: False then also means that
+        it would take too long now.
         """
         ...
 

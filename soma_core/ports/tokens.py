@@ -12,7 +12,7 @@ class TokenStore(Protocol):
     """Durable: a mutating call returns after its change is synced. Safe to call from many threads.
 
     Tokens are never removed; a revoked one stays as the record that it was. Every read sees all that was committed
-    before it began. `Unavailable`: the store cannot take writes. `StoreCorrupt`: it is damaged.
+    before it began. `Unavailable`: the store cannot take writes, or cannot be reached. `StoreCorrupt`: it is damaged.
     """
 
     def add(self, token: Token, digest: bytes) -> None:

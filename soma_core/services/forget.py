@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from soma_core.domain.errors import InvalidInput, NotFound, Unavailable
+from soma_core.domain.errors import InvalidInput, NotFound, Retryable
 from soma_core.domain.memory import Scope
 from soma_core.domain.query import Filter, Selection
 from soma_core.domain.receipts import ForgetReceipt, Forgotten
@@ -62,5 +62,5 @@ class Forgetting:
     def _erased(self) -> bool:
         try:
             return self._records.erase(at_once=True)
-        except Unavailable:
+        except Retryable:
             return False

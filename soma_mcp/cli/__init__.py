@@ -18,6 +18,8 @@ _COMMANDS = {
     "store-bulk": "bulk",
     "stats": "upkeep",
     "reindex": "upkeep",
+    "verify": "upkeep",
+    "migrate": "upkeep",
     "doctor": "doctor",
     "token": "token",
     "demo": "demo",

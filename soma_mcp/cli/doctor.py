@@ -10,7 +10,7 @@ import click
 
 from embeddings.resolve import resolve
 from soma_core.adapters.sqlite.spare import free_bytes
-from soma_core.bootstrap import index_path, records_path
+from soma_core.bootstrap import ask_index_server, index_place, records_path
 from soma_core.domain.errors import SomaError
 from soma_core.services.languages import OPENING
 from soma_core.settings import Settings
@@ -47,8 +47,9 @@ def _examine(terminal: Terminal) -> Iterator[Finding]:
     settings = terminal.settings
     yield from _folder(settings)
     yield from _asked("model", lambda: _model(settings))
+    yield from _index_server(settings)
     path = records_path(settings.home)
-    if not path.exists() and not path.with_name(path.name + "-wal").exists():
+    if settings.postgres_url is None and not path.exists() and not path.with_name(path.name + "-wal").exists():
         yield Finding("records", "note", "nothing was stored yet")
         return
     try:
@@ -99,6 +100,14 @@ def _model(settings: Settings) -> Finding:
     return Finding("model", "good", f"{files.model_id}, {files.dimensions} dimensions, its files are unaltered")
 
 
+def _index_server(settings: Settings) -> Iterator[Finding]:
+    try:
+        if said := ask_index_server(settings):
+            yield Finding("index server", "good", said)
+    except SomaError as error:
+        yield Finding("index server", "bad", error.message)
+
+
 def _owner(memory: SharedSoma) -> Finding:
     if who := memory.owner:
         return Finding("owner", "good", f"process {who['pid']} (version {who['version']}) owns the folder and answers")
@@ -107,12 +116,16 @@ def _owner(memory: SharedSoma) -> Finding:
 
 def _records(terminal: Terminal, memory: SharedSoma) -> Finding:
     problems = memory.problems(terminal.scope())
+    in_postgres = terminal.settings.postgres_url is not None
     if problems:
         path = records_path(terminal.settings.home)
         todo = f"stop every client, keep a copy of {path}, then put back a backup or `sqlite3 {path.name} .recover`"
+        if in_postgres:
+            todo = "stop every client, then put back a backup of the database"
         return Finding("records", "bad", "; ".join(problems), todo)
     status = memory.status(terminal.scope())
-    return Finding("records", "good", f"{status.live} memories in {status.namespace}, the file is whole")
+    whole = "the tables in Postgres fit together" if in_postgres else "the file is whole"
+    return Finding("records", "good", f"{status.live} memories in {status.namespace}, {whole}")
 
 
 def _index(terminal: Terminal, memory: SharedSoma) -> Finding:
@@ -121,9 +134,11 @@ def _index(terminal: Terminal, memory: SharedSoma) -> Finding:
     if drift.pending:
         return Finding("index", "note", f"{detail}; {drift.pending} changes wait to be followed", "let a server run")
     if not drift.is_clean:
-        detail += f"; {drift.missing} missing, {drift.unembedded} without vector, {drift.stale} stale"
-        where = index_path(terminal.settings.home)
-        return Finding("index", "bad", detail, f"`soma reindex` rebuilds {where} from the records")
+        detail += (
+            f"; {drift.missing} missing, {drift.unembedded} without vector, {drift.stale} stale, {drift.left} left"
+        )
+        todo = f"`soma reindex` rebuilds {index_place(terminal.settings)} from the records"
+        return Finding("index", "bad", detail, todo)
     return Finding("index", "good", detail)
 
 

@@ -80,6 +80,7 @@ def store(
 @until
 @click.option("--order", default="score", show_default=True, help="score or time")
 @click.option("--max-tokens", type=int, default=2000, show_default=True, help="Budget for the answer.")
+@click.option("--recency/--no-recency", default=True, help="Whether the newer of equals comes first, by a little.")
 @click.option("--since-cursor", help="Leave out what was shown up to the answer that printed it.")
 @command
 def recall(
@@ -88,6 +89,7 @@ def recall(
     limit: int,
     order: str,
     max_tokens: int,
+    recency: bool,
     since_cursor: str | None,
     types: tuple[str, ...],
     tags: tuple[str, ...],
@@ -96,7 +98,13 @@ def recall(
     """Find memories by meaning and by words."""
     wanted = Filter.parse(types=list_or_none(types), tags=list_or_none(tags), **fields)
     question = RecallQuery.parse(
-        query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted, since_cursor=since_cursor
+        query,
+        limit=limit,
+        order=order,
+        max_tokens=max_tokens,
+        filter=wanted,
+        since_cursor=since_cursor,
+        recency=recency,
     )
     with terminal.memory() as shared:
         _prepare(terminal, shared)

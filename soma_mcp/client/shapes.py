@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from soma_core.domain.errors import InvalidInput, Retryable, SomaError, error_classes
 from soma_core.domain.lines import FIELDS
 from soma_core.domain.memory import Memory, NewMemory
-from soma_core.domain.query import Filter, Page, Recall, RecallQuery
+from soma_core.domain.query import RECENCY, Filter, Page, Recall, RecallQuery
 from soma_core.domain.receipts import StoreReceipt
 from soma_core.domain.validation import invalid, printable
 from soma_core.engine import Status
@@ -134,6 +134,8 @@ def query_json(query: RecallQuery) -> dict[str, Any]:
     """A question as `POST /recall` takes it. Raises `InvalidInput` for what that route cannot be asked."""
     if query.terms:
         raise invalid("terms", "cannot be asked of a server by this client: use POST /hybrid_recall_with_scores")
+    if query.without - {RECENCY}:
+        raise invalid("without", "of the steps of ranking a server can be asked to leave out recency alone")
     if clash := sorted(query.payload.keys() & FilterFields.__annotations__.keys()):
         raise InvalidInput(f"payload: cannot be asked for {', '.join(clash)} over HTTP", fields=("payload",))
     return {
@@ -145,6 +147,7 @@ def query_json(query: RecallQuery) -> dict[str, Any]:
         "max_tokens": query.max_tokens,
         "fold": query.fold,
         "since_cursor": query.since_cursor,
+        "recency": RECENCY not in query.without,
     }
 
 

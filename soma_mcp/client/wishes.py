@@ -29,6 +29,7 @@ class RecallFields(FilterFields, total=False):
     hybrid: bool
     payload: Mapping[str, Any]
     fold: bool
+    recency: bool
     since_cursor: str | None
 
 

@@ -105,6 +105,7 @@ def recall_query(
         terms=terms,
         fold=asked.fold,
         since_cursor=asked.since_cursor,
+        recency=asked.recency,
     )
 
 

@@ -84,6 +84,7 @@ class Question(Body):
     filters: Filters | None = None
     fold: bool = Field(False, description="Show memories that say the same as one, the others in its `alike`")
     since_cursor: SinceCursor = None
+    recency: bool = Field(True, description="Whether the newer of equals comes first, by a little")
 
 
 class Recall(Question):

@@ -146,6 +146,10 @@ class SharedSoma:
         """See `Soma.inspect`."""
         return self._call(Soma.inspect, scope)
 
+    def verify(self, scope: Scope) -> list[Drift]:
+        """See `Soma.verify`."""
+        return self._call(Soma.verify, scope)
+
     def problems(self, scope: Scope) -> list[str]:
         """See `Soma.problems`."""
         return self._call(Soma.problems, scope)

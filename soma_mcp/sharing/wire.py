@@ -36,7 +36,8 @@ HEAD = struct.Struct(">Ic")
 
 SHARED_METHODS = (
     "store", "store_checked", "store_many", "recall", "get", "browse", "within", "containing", "forget", "status",
-    "warm", "index", "reindex", "inspect", "problems", "create_token", "tokens", "revoke_token", "authenticate",
+    "warm", "index", "reindex", "inspect", "verify", "problems", "create_token", "tokens", "revoke_token",
+    "authenticate",
 )  # fmt: skip
 
 

@@ -342,6 +342,14 @@ class IndexContract:
         index.put("two", [point(n, "tea") for n in range(1, 50)])
         assert index.search("one", IndexQuery("tea", None, 1)).lexical[0].score == before
 
+    def test_points_that_were_removed_no_longer_count_in_how_rare_a_word_is(self, index: VectorIndex) -> None:
+        index.put(NAMESPACE, [point(n, "tea" if n < 20 else "coffee") for n in range(1, 40)])
+        index.put("never more", [point(n, "tea" if n < 5 else "coffee") for n in range(1, 25)])
+        for number in range(5, 20):
+            index.remove(NAMESPACE, memory(number), 2)
+        scores = [index.search(name, IndexQuery("tea", None, 1)).lexical[0].score for name in (NAMESPACE, "never more")]
+        assert scores[0] == scores[1]
+
     # filters
 
     def test_types_are_alternatives(self, index: VectorIndex) -> None:

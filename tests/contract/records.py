@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections import Counter
@@ -34,6 +35,7 @@ STRANGE_NAMES = [
     "_",
     "naïve 🦊 記憶",
     "n" * 1_000,
+    "".join(chr(0x1F300 + n) for n in range(1_000)),
     " \n\t\x01x",
 ]
 
@@ -205,6 +207,35 @@ class RecordsContract:
         assert [event.version for event in log] == list(range(1, 81))
         seen.extend(event.offset for event in events.read(NAMESPACE, seen[-1] if seen else 0, 1_000))
         assert seen == [event.offset for event in log]
+
+    def test_a_clock_that_runs_behind_spoils_neither_versions_nor_order(
+        self, records: RecordStore, clock: FixedClock, events_of: EventsOf
+    ) -> None:
+        key = put(records, "first", coordinate="1").id
+        clock.advance(days=-30)
+        assert put(records, "second", coordinate="1") == Change(key, 2, StoreStatus.REVISED)
+        clock.advance(days=60)
+        forget(records, key)
+        clock.advance(days=-90)
+        assert put(records, "third", coordinate="1") == Change(key, 4, StoreStatus.CREATED)
+        assert texts(records) == ["third"]
+        assert records.versions(NAMESPACE, [(key, n) for n in range(1, 5)]).keys() == {(key, 4)}
+        log = events_of(records).read(NAMESPACE, 0, 9)
+        assert [event.version for event in log] == [1, 2, 3, 4]
+        assert [event.offset for event in log] == sorted({event.offset for event in log})
+
+    def test_an_id_that_another_namespace_has_too_does_no_harm_there(
+        self, records: RecordStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        taken = put(records, "mine").id
+        monkeypatch.setattr("soma_core.domain.memory.uuid7", lambda: taken)
+        with contextlib.suppress(Exception):  # a store whose ids are one for all namespaces refuses
+            put(records, "theirs", "elsewhere")
+        forget(records, taken, namespace="elsewhere", purge=True)
+        for store_of in ("elsewhere", NAMESPACE):
+            assert texts(records, store_of) == (["mine"] if store_of == NAMESPACE else [])
+        assert records.read(NAMESPACE, [taken])[taken].text == "mine"
+        assert records.heads(NAMESPACE, [taken])[taken].version == 1
 
     # Requests.
 

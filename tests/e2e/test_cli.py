@@ -27,6 +27,8 @@ COMMANDS = [
     "store-bulk",
     "stats",
     "reindex",
+    "verify",
+    "migrate",
     "doctor",
     "demo",
     "eval",
@@ -97,6 +99,13 @@ def test_a_second_recall_with_the_cursor_leaves_out_what_the_first_showed(shell:
     assert second["seen"] == 1 + len(hit["alike"])
     assert "(1 alike: [" in shell.text("recall", "owls")
     assert "since_cursor" in shell.complaint("recall", "owls", "--since-cursor", "nonsense")
+
+
+def test_age_counts_unless_it_is_told_not_to(shell: Shell) -> None:
+    shell.text("store", "Owls sleep by day.")
+    (aged,) = shell.json("recall", "owls")["hits"]
+    (ageless,) = shell.json("recall", "owls", "--no-recency")["hits"]
+    assert aged["parts"]["recency"] > 0 == ageless["parts"]["recency"]
 
 
 def test_store_get_browse_recall_and_forget_tell_programs_the_same(shell: Shell) -> None:

@@ -108,6 +108,8 @@ def test_a_memory_comes_back_with_every_field_and_is_found_and_forgotten(client:
     (hit,) = client.recall("four", types=["semantic"], thread="zoo").hits
     assert hit.memory == memory
     assert hit.score == hit.parts.total > 0
+    (ageless,) = client.recall("four", recency=False).hits
+    assert hit.parts.recency > 0 == ageless.parts.recency
     assert client.recall("four", payload={"n": 7}).hits == []
     found = client.recall("four", thread="zoo")
     again = client.recall("four", thread="zoo", since_cursor=found.cursor)

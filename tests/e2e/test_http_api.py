@@ -230,6 +230,7 @@ def test_recall_by_address_gives_the_same(shelf: Caller) -> None:
     filters = {"types": ["episodic"], "project": {"name": "heron"}}
     askings: list[dict[str, Any]] = [
         {}, {"top_k": 2}, {"type": "semantic"}, {"filters": filters}, {"hybrid": False}, {"hybrid": True},
+        {"recency": False},
     ]  # fmt: skip
     for asked in askings:
         body = {"query": "tabs or spaces?", **asked}
@@ -333,6 +334,17 @@ def test_what_says_the_same_is_shown_as_one_only_when_that_is_asked_for(api: Cal
     (alike,) = best["memory"]["alike"]
     assert set(alike) == {"id", "version", "occurred_at"}
     assert len({best["id"], other["id"], alike["id"]}) == 3
+
+
+def test_age_counts_unless_it_is_told_not_to(api: Caller) -> None:
+    api.store("tabs, not spaces")
+    for path, found in (("/recall", "matches"), ("/recall_with_scores", "results")):
+        assert (
+            api.post(path, {"query": "tabs"})[found][0]["score"]
+            > (api.post(path, {"query": "tabs", "recency": False})[found][0]["score"])
+        )
+    (match,) = api.get("/recall", query="tabs", recency="false")["matches"]
+    assert match["memory"]["parts"]["recency"] == 0
 
 
 def test_a_text_over_the_budget_is_cut_and_says_so(api: Caller) -> None:

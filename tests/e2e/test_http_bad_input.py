@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 import pytest
 
 from tests.e2e.http_server import Caller, error_of, http_server
 from tests.support import queries
 
+UNKNOWN = "1f0a7c11-d3e2-4b5f-8a60-2f6f0e6f7c01"
 POSTS = (
     "/store", "/store_bulk", "/recall", "/recall_batch", "/recall_with_scores", "/hybrid_recall_with_scores",
     "/recall_with_context", "/keyword_search", "/forget",
 )  # fmt: skip
 GETS = (
-    "/recall", "/range", "/stats", "/memories", f"/memories/{uuid4()}", "/export", "/healthz", "/readyz", "/health",
+    "/recall", "/range", "/stats", "/memories", f"/memories/{UNKNOWN}", "/export", "/healthz", "/readyz", "/health",
     "/metrics", "/",
 )  # fmt: skip
 QUESTIONS: dict[str, dict[str, Any]] = {
@@ -199,8 +199,8 @@ BODIES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("/forget", {"ids": ["x"]}, ("ids[0]",)),
     ("/forget", {"ids": [5]}, ("ids[0]",)),
     ("/forget", {"ids": ["\ud800"]}, ("ids[0]",)),
-    ("/forget", {"ids": [str(uuid4())] * 1_001}, ("ids",)),
-    ("/forget", {"ids": [str(uuid4())], "thread": "t"}, ("ids",)),
+    ("/forget", {"ids": [UNKNOWN] * 1_001}, ("ids",)),
+    ("/forget", {"ids": [UNKNOWN], "thread": "t"}, ("ids",)),
     ("/forget", {"thread": "t", "purge": "yes"}, ("purge",)),
     ("/forget", {"thread": "t", "dry_run": 1}, ("dry_run",)),
     ("/forget", {"thread": ""}, ("thread",)),
@@ -306,7 +306,7 @@ ADDRESSES: list[tuple[str, tuple[str, ...]]] = [
     ("/memories/" + "x" * 65, ("id",)),
     ("/memories?ids=", ("ids",)),
     ("/memories?ids=x", ("ids[0]",)),
-    (f"/memories?ids={uuid4()},", ()),
+    (f"/memories?ids={UNKNOWN},", ()),
     ("/memories?types=epic", ("types[0]",)),
     ("/memories?tags=%00", ("tags[0]",)),
     ("/memories?thread=", ("thread",)),
@@ -333,12 +333,12 @@ def test_a_wrong_field_of_an_address_is_named(api: Caller, address: str, fields:
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
-        ("GET", f"/memories/{uuid4()}", None, "id"),
+        ("GET", f"/memories/{UNKNOWN}", None, "id"),
         ("GET", "/memories/0123456789ab", None, "id"),
-        ("DELETE", f"/memories/{uuid4()}", None, "id"),
+        ("DELETE", f"/memories/{UNKNOWN}", None, "id"),
         ("DELETE", "/memories/0123456789ab?purge=true", None, "id"),
-        ("GET", f"/memories?ids={uuid4()}", None, "ids"),
-        ("POST", "/forget", {"ids": [str(uuid4())]}, "ids"),
+        ("GET", f"/memories?ids={UNKNOWN}", None, "ids"),
+        ("POST", "/forget", {"ids": [UNKNOWN]}, "ids"),
     ],
 )
 def test_an_unknown_id_is_not_found(api: Caller, method: str, path: str, body: Any, field: str) -> None:

@@ -20,6 +20,12 @@ EACH: list[tuple[str, tuple[str, str, str], tuple[Any, Any, Any]]] = [
     ("SOMA_EMBEDDING_MODEL", ("/a", "o/b", "/c"), ("/a", "o/b", "/c")),
     ("SOMA_LANGUAGE", ("German", " french ", "dutch"), ("german", "french", "dutch")),
     ("SOMA_DISK_RESERVE", ("1KB", "2 mb", "3"), (1 << 10, 2 << 20, 3)),
+    (
+        "POSTGRES_URL",
+        ("postgres://a/b", " postgresql://c", "postgresql:///d"),
+        ("postgres://a/b", "postgresql://c", "postgresql:///d"),
+    ),
+    ("POSTGRES_POOL_SIZE", ("1", "2", "1000"), (1, 2, 1_000)),
 ]
 
 
@@ -84,6 +90,11 @@ BAD = [
     ("SOMA_DISK_RESERVE", "1.5GB"),
     ("SOMA_DISK_RESERVE", "1TB"),
     ("SOMA_DISK_RESERVE", "9" * 5_000),
+    ("POSTGRES_URL", "mysql://u:hunter2hunter2@h/d"),
+    ("POSTGRES_URL", "postgresql://u:hunter2hunter2@h/d e"),
+    ("POSTGRES_POOL_SIZE", "0"),
+    ("POSTGRES_POOL_SIZE", "many"),
+    ("SOMA_MIGRATE_ON_START", "perhaps"),
 ]
 
 
@@ -92,6 +103,7 @@ def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -
     with pytest.raises(InvalidInput, match=f"^{name}") as caught:
         load_settings({"SOMA_HOME": str(tmp_path)} | {name: value})
     assert caught.value.fields == (name,)
+    assert "hunter2" not in caught.value.message
 
 
 @pytest.mark.parametrize(("name", "value"), [b for b in BAD if b[0] != "SOMA_HOME" and "\ud800" not in b[1]])

@@ -10,6 +10,7 @@ from uuid import UUID
 import qdrant_edge as edge
 
 from soma_core.adapters.qdrant import filters
+from soma_core.adapters.qdrant.edge_filters import edge_filter
 from soma_core.adapters.qdrant.names import Names
 from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, LEARNED, OLD, SCOPE, WORDS, match, payload, point_id
 from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush_shard, named
@@ -24,6 +25,8 @@ from soma_core.ports.sparse import Weights
 SLICE = 50
 PAGE = 1_000
 OVERSAMPLING = 2.0
+EVERYTHING = edge.Filter()
+"""What the rarity of a word is counted over. Without saying so, the engine counts points that were removed, too."""
 
 
 class EdgeIndex:
@@ -58,13 +61,13 @@ class EdgeIndex:
                 self._update(namespace, shard, edge.UpdateOperation.upsert_points(batch))
 
     def retire(self, namespace: str, memory_id: UUID, version: int) -> None:
-        wanted = filters.below(memory_id, version)
+        wanted = edge_filter(filters.below(memory_id, version))
         with self._shelf.found(namespace) as shard:
             if shard:
                 self._update(namespace, shard, edge.UpdateOperation.set_payload_by_filter(wanted, {SCOPE: OLD}))
 
     def remove(self, namespace: str, memory_id: UUID, version: int) -> None:
-        wanted = filters.below(memory_id, version)
+        wanted = edge_filter(filters.below(memory_id, version))
         with self._shelf.found(namespace) as shard:
             if shard:
                 self._update(namespace, shard, edge.UpdateOperation.delete_points_by_filter(wanted))
@@ -148,7 +151,7 @@ class EdgeIndex:
     def _arms(self, query: IndexQuery) -> dict[str, edge.QueryRequest]:
         """The engine's request for each arm that has something to look for."""
         arms: dict[str, edge.QueryRequest] = {}
-        wanted = filters.searched(query.filter)
+        wanted = edge_filter(filters.searched(query.filter))
         if query.vector is not None:
             rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
             arms[DENSE] = edge.QueryRequest(
@@ -158,13 +161,19 @@ class EdgeIndex:
                 filter=wanted,
                 params=edge.SearchParams(quantization=rescored),
             )
-        sparse = {WORDS: self._words.query(query.words)}
+        words = self._words.query(query.words)
+        if words.indices:
+            nearest = edge.Query.Nearest(words, using=WORDS)
+            arms[WORDS] = edge.QueryRequest(
+                limit=query.limit,
+                query=nearest,
+                with_payload=False,
+                filter=wanted,
+                params=edge.SearchParams(idf=edge.IdfParams(corpus=EVERYTHING)),
+            )
         if self._learns and query.learned:
-            sparse[LEARNED] = _sparse(query.learned)
-        for arm, words in sparse.items():
-            if words.indices:
-                nearest = edge.Query.Nearest(words, using=arm)
-                arms[arm] = edge.QueryRequest(limit=query.limit, query=nearest, with_payload=False, filter=wanted)
+            nearest = edge.Query.Nearest(_sparse(query.learned), using=LEARNED)
+            arms[LEARNED] = edge.QueryRequest(limit=query.limit, query=nearest, with_payload=False, filter=wanted)
         return arms
 
     def _page(self, namespace: str, shard: Shard, offset: Any) -> tuple[list[Indexed], Any]:

@@ -1,48 +1,68 @@
-"""The domain's filters as Qdrant Edge's."""
+"""The domain's filters as conditions on the fields of points. Each engine has classes of its own for them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
-
-import qdrant_edge as edge
 
 from soma_core.adapters.qdrant.points import AT, CURRENT, LABELS, MEMORY, SCOPE, VERSION, label
 from soma_core.domain.query import Filter
 
 
-def searched(wanted: Filter) -> edge.Filter:
+@dataclass(frozen=True, slots=True)
+class Is:
+    """The field is the value, or a list that holds it."""
+
+    field: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The field is one of the values, or a list that holds one."""
+
+    field: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The field is a lower number."""
+
+    field: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class During:
+    """The field is a time from `since` on, up to but not including `until`; exact to the microsecond."""
+
+    field: str
+    since: datetime | None
+    until: datetime | None
+
+
+Condition = Is | OneOf | Below | During
+
+
+def searched(wanted: Filter) -> list[Condition]:
     """Current points that meet every condition of `wanted`."""
-    conditions = [_is(SCOPE, CURRENT), *(_is(LABELS, label("tag", tag)) for tag in wanted.tags)]
+    conditions: list[Condition] = [Is(SCOPE, CURRENT), *(Is(LABELS, label("tag", tag)) for tag in wanted.tags)]
     if wanted.types:
-        conditions.append(edge.FieldCondition(LABELS, match=edge.MatchAny([label("type", t) for t in wanted.types])))
+        conditions.append(OneOf(LABELS, tuple(label("type", kind) for kind in wanted.types)))
     if wanted.thread is not None:
-        conditions.append(_is(LABELS, label("thread", wanted.thread)))
+        conditions.append(Is(LABELS, label("thread", wanted.thread)))
     if wanted.speaker is not None:
-        conditions.append(_is(LABELS, label("speaker", wanted.speaker)))
+        conditions.append(Is(LABELS, label("speaker", wanted.speaker)))
     if wanted.since or wanted.until:
-        conditions.append(edge.FieldCondition(AT, range=_period(wanted)))
-    return edge.Filter(must=[*conditions])
+        conditions.append(During(AT, wanted.since, wanted.until))
+    return conditions
 
 
-def below(memory_id: UUID, version: int) -> edge.Filter:
+def below(memory_id: UUID, version: int) -> list[Condition]:
     """Every point of the memory's versions below `version`.
 
     Whatever a write may already have changed must not be a condition of it: after a crash it is done again.
     """
-    return edge.Filter(must=[_is(MEMORY, str(memory_id)), _less(VERSION, version)])
-
-
-def _is(field: str, value: str) -> edge.FieldCondition:
-    return edge.FieldCondition(field, match=edge.MatchValue(value))
-
-
-def _less(field: str, value: int) -> edge.FieldCondition:
-    return edge.FieldCondition(field, range=edge.RangeFloat(lt=value))
-
-
-def _period(wanted: Filter) -> edge.RangeDateTime:
-    """From `since` on, up to but not including `until`; exact to the microsecond."""
-    return edge.RangeDateTime(
-        gte=wanted.since.isoformat() if wanted.since else None,
-        lt=wanted.until.isoformat() if wanted.until else None,
-    )
+    return [Is(MEMORY, str(memory_id)), Below(VERSION, version)]

@@ -68,10 +68,12 @@ async def recall_by_address(
     filters: Annotated[str | None, Query(description="As in POST, as JSON text")] = None,
     hybrid: bool | None = None,
     fold: bool = False,
+    recency: bool = True,
     since_cursor: SinceCursor = None,
 ) -> JSONResponse:
     """The same, for callers that can only send an address."""
-    asked = Question(top_k=top_k, type=type, filters=_parsed_filters(filters), fold=fold, since_cursor=since_cursor)
+    wanted = _parsed_filters(filters)
+    asked = Question(top_k=top_k, type=type, filters=wanted, fold=fold, since_cursor=since_cursor, recency=recency)
     return JSONResponse(recalled(await _ask(request, recall_query(query, asked, hybrid=hybrid))))
 
 
