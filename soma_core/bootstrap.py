@@ -13,6 +13,7 @@ from embeddings.files import ModelFiles
 from embeddings.onnx import OnnxEmbedder
 from embeddings.reranker import OnnxReranker
 from embeddings.resolve import resolve
+from embeddings.sparse import OnnxSparseModel
 from soma_core.adapters.folder import FolderLock
 from soma_core.adapters.qdrant.edge import EdgeIndex
 from soma_core.adapters.sqlite.records import SqliteRecordStore
@@ -23,6 +24,7 @@ from soma_core.ports.clock import Clock, system_clock
 from soma_core.ports.embedder import Embedder
 from soma_core.ports.index import VectorIndex
 from soma_core.ports.records import RecordStore
+from soma_core.ports.sparse import SparseModel
 from soma_core.services.timing import Stopwatch
 from soma_core.settings import Settings, load_settings
 
@@ -69,16 +71,18 @@ def create_memory_system(
         lock = lock or FolderLock(settings.home)
         stack.callback(lock.release)
         files = resolve(settings.embedding_model)
+        sparse: SparseModel | None = OnnxSparseModel(settings.sparse_model) if settings.sparse_model else None
         records = _open_records(settings, clock)
         stack.callback(records.close)
         if not accept_model:
             _check_model(records, files.model_id)
-        index = _open_index(settings, records.store_id, files, accept_model=accept_model)
+        index = _open_index(settings, records.store_id, files, sparse, accept_model=accept_model)
         stack.callback(index.close)
         embedder: Embedder = BatchingEmbedder(OnnxEmbedder(files))
         if stopwatch:
             index = stopwatch.watch(index, ["search"])
             embedder = stopwatch.watch(embedder, ["embed_query"])
+            sparse = stopwatch.watch(sparse, ["weigh"]) if sparse else None
         soma = Soma(
             records,
             records.log(),
@@ -89,6 +93,7 @@ def create_memory_system(
             knows=files.languages,
             stems=settings.language,
             reranker=OnnxReranker(Path(settings.reranker_model)) if settings.reranker_model else None,
+            sparse=sparse,
             clock=clock,
             has_room=lambda: free_bytes(index_path(settings.home)) >= settings.disk_reserve,
             on_close=lock.release,
@@ -114,8 +119,11 @@ def ask_index_server(settings: Settings) -> str | None:
     return describe(address, settings.qdrant_collection)
 
 
-def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_model: bool) -> VectorIndex:
+def _open_index(
+    settings: Settings, store_id: str, files: ModelFiles, sparse: SparseModel | None, *, accept_model: bool
+) -> VectorIndex:
     """On the Qdrant server, if one is set; else in this process, in the data folder."""
+    sparse_model_id = sparse.model_id if sparse else None
     if (server := _qdrant(settings)) is None:
         return EdgeIndex(
             index_path(settings.home),
@@ -123,6 +131,7 @@ def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_
             model_id=files.model_id,
             dimensions=files.dimensions,
             language=settings.language,
+            sparse_model_id=sparse_model_id,
         )
     with _server_extra(server[1]):
         from soma_core.adapters.qdrant.server_client import Address
@@ -134,6 +143,7 @@ def _open_index(settings: Settings, store_id: str, files: ModelFiles, *, accept_
         model_id=files.model_id,
         dimensions=files.dimensions,
         language=settings.language,
+        sparse_model_id=sparse_model_id,
         accept_model=accept_model,
     )
 

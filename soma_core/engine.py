@@ -20,11 +20,13 @@ from soma_core.ports.index import VectorIndex
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore
 from soma_core.ports.reranker import Reranker
+from soma_core.ports.sparse import SparseModel
 from soma_core.ports.tokens import TokenStore
 from soma_core.services.forget import Forgetting
 from soma_core.services.indexing import Indexing
 from soma_core.services.inspect import Drift, compare
 from soma_core.services.languages import Languages
+from soma_core.services.learned import Learned
 from soma_core.services.recall import Recalling
 from soma_core.services.requests import KEPT
 from soma_core.services.store import Storing
@@ -75,6 +77,7 @@ class Soma:
         knows: Sequence[str] = (),
         stems: str | None = None,
         reranker: Reranker | None = None,
+        sparse: SparseModel | None = None,
         clock: Clock = system_clock,
         has_room: Callable[[], bool] = lambda: True,
         on_close: Callable[[], None] = lambda: None,
@@ -82,13 +85,14 @@ class Soma:
         """`knows` and `stems`: the languages of the model, and that of the search by words, as `Languages` has them."""
         self.records = records
         self.embedder = embedder
-        self.indexing = Indexing(records, events, index, embedder, has_room=has_room)
+        learned = Learned(sparse)
+        self.indexing = Indexing(records, events, index, embedder, learned=learned, has_room=has_room)
         self._index = index
         self._clock = clock
         self._version = version
         self._on_close = on_close
-        self._reranker = reranker
-        self._recalling = Recalling(records, index, embedder, self.indexing, clock, reranker)
+        self._extras = [model for model in (sparse, reranker) if model]
+        self._recalling = Recalling(records, index, embedder, self.indexing, clock, learned, reranker)
         self._storing = Storing(records, self.indexing, self._recalling)
         self._forgetting = Forgetting(records, self.indexing)
         self._tokens = Tokens(tokens, clock)
@@ -200,8 +204,8 @@ class Soma:
         """Load the models now, so that answers are by meaning too. Raises `ModelMissing`."""
         try:
             self.embedder.load()
-            if self._reranker:
-                self._reranker.load()
+            for model in self._extras:
+                model.load()
             self._model_error = None
         except ModelMissing as error:
             self._model_error = error.message

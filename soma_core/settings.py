@@ -58,6 +58,7 @@ class Settings:
     namespace: str
     embedding_model: str | None
     language: str
+    sparse_model: Path | None
     reranker_model: str | None
     disk_reserve: int
     """Bytes."""
@@ -126,6 +127,13 @@ VARIABLES: Mapping[str, Setting] = {
         "The language whose stems and stop words the search by words uses: " + ", ".join(STEMMED) + "; `auto` takes "
         "each text's own, `none` takes words as they are written. A change rebuilds the index from the records.",
         lambda name, value: check_choice(name, value.strip().lower(), LANGUAGES),
+    ),
+    "SOMA_SPARSE_MODEL": Setting(
+        "sparse_model",
+        None,
+        "A folder with a SPLADE model (model.onnx, tokenizer.json, config.json): a third search, by words that a text "
+        "is about. A change rebuilds the index from the records. Default: none.",
+        lambda name, value: _parse_folder(name, value),
     ),
     "SOMA_RERANKER_MODEL": Setting(
         "reranker_model",

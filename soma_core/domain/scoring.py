@@ -21,6 +21,8 @@ K = TypeVar("K", int, UUID)
 SCALE = 3.0
 DENSE_WEIGHT = 0.5
 LEXICAL_WEIGHT = 0.5
+LEARNED_WEIGHT = 0.1
+"""Of an arm that is off by default: no weight paid for itself on both sets, and this one costs least."""
 TIES = 16
 """Looked for beyond the candidates, so that of equal scores none gets in by chance."""
 
@@ -113,14 +115,19 @@ def scored(
     lexical: Mapping[int, float],
     features: Mapping[int, Features],
     without: Collection[str] = (),
+    learned: Mapping[int, float] | None = None,
 ) -> dict[int, Score]:
     """The scores of all candidates; those of the arms are given scaled (see `spread`).
 
-    A memory that is missing from an arm gets 0 there; one without features is no candidate.
+    A memory that is missing from an arm gets 0 there; one without features is no candidate. What the learned arm gives
+    counts among the words.
     """
-    keys = [key for key in {**dense, **lexical} if key in features]
+    learned = learned or {}
+    keys = [key for key in {**dense, **lexical, **learned} if key in features]
     by_meaning = [DENSE_WEIGHT * dense.get(key, 0.0) for key in keys]
     by_words = [LEXICAL_WEIGHT * lexical.get(key, 0.0) for key in keys]
+    if learned:
+        by_words = [x + LEARNED_WEIGHT * learned.get(key, 0.0) for x, key in zip(by_words, keys, strict=True)]
     fused = [a + b for a, b in zip(by_meaning, by_words, strict=True)]
     found = Candidates(question, [features[key] for key in keys], fused)
     added = {part: [0.0] * len(keys) for part in ("structure", "boosts", "importance", "recency")}

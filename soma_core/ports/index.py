@@ -1,4 +1,4 @@
-"""Dense and lexical search over passages."""
+"""Dense, lexical and learned search over passages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 from soma_core.domain.memory import MemoryType
 from soma_core.domain.query import Filter
 from soma_core.ports.embedder import Vector
+from soma_core.ports.sparse import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,24 @@ class IndexPoint:
     thread: str | None
     speaker: str | None
     occurred_at: datetime
+    learned: Weights | None = None
+    """What the learned arm sees of the passage; an index made without that arm drops it."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
-    """Both arms of a search among current versions; `vector` None leaves the dense arm out."""
+    """The arms of a search among current versions; `vector` or `learned` None leaves that arm out."""
 
     words: str
     vector: Vector | None
     limit: int
     """Passages from each arm."""
     filter: Filter = field(default_factory=Filter)
+    learned: Weights | None = None
 
 
 class Match(NamedTuple):
-    """A passage that was found. Scores are the arm's own: cosine, or BM25."""
+    """A passage that was found. Scores are the arm's own: cosine, BM25, or the product of learned weights."""
 
     memory: int
     """The memory's id as a number: there are hundreds of these in a search, and numbers are quicker to look up."""
@@ -60,6 +64,7 @@ class Matches:
 
     dense: Sequence[Match]
     lexical: Sequence[Match]
+    learned: Sequence[Match] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,9 @@ class VectorIndex(Protocol):
 
     Writes are seen by the next search and survive the death of the process; only `flush` makes them survive a power
     cut, as far as that is in the index's hands. The index is derived: where it is missing, damaged, from another store
-    or made by another model, it starts empty, `checkpoint` is then (0, 0), and its owner replays the log.
-    An index that cannot be reached now raises `Unavailable` in every call but `overlap`, `is_open` and `rebuilt`, and
-    is used again once it can. Full disks are the caller's to avoid: writing on one may kill the process.
+    or made by another model of either kind, it starts empty, `checkpoint` is then (0, 0), and its owner replays the
+    log. An index that cannot be reached now raises `Unavailable` in every call but `overlap`, `is_open` and `rebuilt`,
+    and is used again once it can. Full disks are the caller's to avoid: writing on one may kill the process.
     """
 
     def put(self, namespace: str, points: Sequence[IndexPoint]) -> None:

@@ -38,9 +38,9 @@ class Ranked:
     """Where the passages are that matched, as far as they were looked up."""
 
     @cached_property
-    def matched(self) -> Mapping[tuple[int, int], int]:
-        """By memory and version the passage that both arms together found best."""
-        return matched_passages(self.matches)
+    def found(self) -> Mapping[tuple[int, int], Mapping[int, float]]:
+        """See `passage_scores`."""
+        return passage_scores(self.matches)
 
 
 class Answering:
@@ -84,7 +84,8 @@ class Answering:
     def _passage(self, ranked: Ranked, memory: Memory) -> tuple[int, int]:
         """Where the passage begins and ends that the question found, or that holds most of its words."""
         if memory.id not in ranked.passages:
-            number = ranked.matched.get((memory.id.int, memory.version)) if is_long(memory.text) else 0
+            scores = ranked.found.get((memory.id.int, memory.version), {}) if is_long(memory.text) else {0: 1.0}
+            number = max(scores, key=lambda number: (scores[number], -number), default=None)
             span = None if number is None else next(islice(passage_spans(memory.text), number, None), None)
             ranked.passages[memory.id] = span or self._nearest_passage(ranked.words, memory.text)
         return ranked.passages[memory.id]
@@ -96,15 +97,15 @@ class Answering:
         return spans[max(range(len(spans)), key=lambda n: (shares[n], -n))]
 
 
-def matched_passages(matches: Matches) -> dict[tuple[int, int], int]:
-    """By memory and version the passage that both arms together found best; the first of equals."""
+def passage_scores(matches: Matches) -> dict[tuple[int, int], dict[int, float]]:
+    """By memory and version, how good the arms together found each passage: shares of the range of each arm."""
     found: dict[tuple[int, int], dict[int, float]] = {}
-    for arm in (matches.dense, matches.lexical):
+    for arm in (matches.dense, matches.lexical, matches.learned):
         low, width = (arm[-1].score, arm[0].score - arm[-1].score) if arm else (0.0, 0.0)
         for memory, version, passage, score in arm:
             scores = found.setdefault((memory, version), {})
             scores[passage] = scores.get(passage, 0.0) + ((score - low) / width if width else 1.0)
-    return {key: max(scores, key=lambda number: (scores[number], -number)) for key, scores in found.items()}
+    return found
 
 
 def _hit(fold: Fold, scores: Mapping[int, Score]) -> Hit:

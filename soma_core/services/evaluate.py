@@ -130,7 +130,7 @@ class Evaluating:
             omitted=answer.omitted,
             degraded=tuple(dict.fromkeys([*answer.degraded, *degraded])),
             seconds=seconds,
-            embed_seconds=parts.get("embed_query", 0.0),
+            embed_seconds=parts.get("embed_query", 0.0) + parts.get("weigh", 0.0),
             search_seconds=parts.get("search", 0.0),
         )
 

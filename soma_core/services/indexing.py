@@ -14,6 +14,7 @@ from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import Checkpoint, IndexPoint, VectorIndex
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore, Versioned
+from soma_core.services.learned import Learned
 from soma_core.services.points import Passage, passages_of, portions
 from soma_core.services.progress import Pending, Progress
 
@@ -45,12 +46,14 @@ class Indexing:
         index: VectorIndex,
         embedder: Embedder,
         *,
+        learned: Learned,
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._records = records
         self._events = events
         self._index = index
         self._embedder = embedder
+        self._learned = learned
         self._has_room = has_room
         self._progress: dict[str, Progress] = {}
         self._table_lock = threading.Lock()
@@ -100,6 +103,8 @@ class Indexing:
             found.append(f"the index of {namespace!r} is not open")
         if failed := self._entry(namespace).failed:
             found.append(f"{failed} passages could not be embedded and are found by their words only")
+        if unweighed := self._entry(namespace).unweighed:
+            found.append(f"{unweighed} passages are without the words of the sparse model: `soma reindex` tries again")
         if not self._has_room():
             found.append("the disk is below its reserve: stores are refused and indexing pauses until there is room")
         return found
@@ -305,7 +310,12 @@ class Indexing:
             except Exception:
                 log.exception("embedding %d passages failed; trying them one by one", len(portion))
                 vectors = [self._embedded_alone(text, progress) for text in texts]
-            done += [replace(each.point, vector=vector) for each, vector in zip(portion, vectors, strict=True)]
+            learned, unweighed = self._learned.of_passages(texts)
+            progress.unweighed += unweighed
+            done += [
+                replace(each.point, vector=vector, learned=weights)
+                for each, vector, weights in zip(portion, vectors, learned, strict=True)
+            ]
         return done
 
     def _embedded_alone(self, text: str, progress: Progress) -> Vector | None:

@@ -29,6 +29,8 @@ class Progress:
     """Points written since the last flush."""
     failed: int = 0
     """Passages that could not be embedded; they are found by their words only."""
+    unweighed: int = 0
+    """Passages that a sparse model should have weighed and did not."""
 
     def stand_at(self, checkpoint: Checkpoint) -> None:
         """Begin at what the index holds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from soma_core.ports.records import RecordStore
 from soma_core.ports.reranker import Reranker
 from soma_core.services.answering import Answering, Ranked
 from soma_core.services.indexing import Indexing
+from soma_core.services.learned import Learned
 from soma_core.services.questions import anchored, asked
 from soma_core.services.rerank import Reranking
 
@@ -38,10 +39,11 @@ MOST_CANDIDATES = CANDIDATES * WIDER * WIDER
 
 @dataclass(slots=True)
 class _Gathered:
-    """The candidates of both arms that the records confirm, by memory, with each arm's own score."""
+    """The candidates of the arms that the records confirm, by memory, with each arm's own score."""
 
     dense: Mapping[int, float] = field(default_factory=dict)
     lexical: Mapping[int, float] = field(default_factory=dict)
+    learned: Mapping[int, float] = field(default_factory=dict)
     features: Mapping[int, Features] = field(default_factory=dict)
     matches: Matches = NOTHING
     """What the arms gave, with the passages and each arm's own scores."""
@@ -50,7 +52,7 @@ class _Gathered:
 
 
 class Recalling:
-    """Searches both arms, adds what the index does not have yet, and lets the records decide."""
+    """Searches the arms, adds what the index does not have yet, and lets the records decide."""
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class Recalling:
         embedder: Embedder,
         indexing: Indexing,
         clock: Clock,
+        learned: Learned,
         reranker: Reranker | None = None,
     ) -> None:
         self._records = records
@@ -66,6 +69,7 @@ class Recalling:
         self._embedder = embedder
         self._indexing = indexing
         self._clock = clock
+        self._learned = learned
         self._answering = Answering(records, index, embedder.model_id)
         self._reranking = Reranking(records, reranker) if reranker else None
         self._refills: dict[str, int] = {}
@@ -76,13 +80,14 @@ class Recalling:
         said: list[str] = []
         words = _first_words(query.text, said)
         question = asked(self._records, namespace, words, self._clock())
-        vector = self._query_vector(words if VOICE in query.without else in_first_person(words, question.named), said)
+        voiced = words if VOICE in query.without else in_first_person(words, question.named)
+        vector, learned = self._query_vector(voiced, said), self._learned.of_question(voiced, said)
         wanted = CANDIDATES
         while True:
             degraded = list(said)
-            search = IndexQuery(words, vector, wanted, query.filter)
+            search = IndexQuery(words, vector, wanted, query.filter, learned)
             scores, gathered = self._scored(namespace, query, question, search, degraded)
-            all_seen = max(len(gathered.dense), len(gathered.lexical)) < wanted
+            all_seen = max(map(len, (gathered.dense, gathered.lexical, gathered.learned))) < wanted
             if not query.payload or len(scores) >= query.limit or all_seen:
                 break
             if wanted >= MOST_CANDIDATES:
@@ -105,7 +110,8 @@ class Recalling:
         if self._indexing.epoch(namespace) != waiting.epoch:
             waiting = self._indexing.pending(namespace)
         fresh = list(dict.fromkeys([*waiting.ids, *gathered.moved]))
-        by_words = {} if search.vector is not None and not query.hybrid else spread(gathered.lexical)
+        dense_only = search.vector is not None and not query.hybrid
+        by_words, learned = ({}, {}) if dense_only else (spread(gathered.lexical), spread(gathered.learned))
         overlaps, new = self._overlaps(namespace, search.words, fresh, query.filter)
         lexical = {**by_words, **overlaps}
         gathered.features = {**gathered.features, **new}
@@ -115,7 +121,7 @@ class Recalling:
             degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
         dense = spread(gathered.dense)
         question = anchored(self._records, self._index, namespace, question, dense, lexical)
-        scores = scored(question, dense, lexical, gathered.features, query.without)
+        scores = scored(question, dense, lexical, gathered.features, query.without, learned)
         if query.looks_at_texts:
             scores = self._looked_at(namespace, query, scores)
         return scores, gathered
@@ -154,12 +160,13 @@ class Recalling:
         for attempt in range(self._refills.get(namespace, 0), REFILLS + 1):
             limit = (query.limit << attempt) + TIES
             try:
-                matches = self._index.search(namespace, IndexQuery(query.words, query.vector, limit, query.filter))
+                matches = self._index.search(namespace, replace(query, limit=limit))
             except Unavailable as error:
                 degraded.append(f"index: {error.message}")
                 return _Gathered()
             gathered = self._confirmed(namespace, matches, limit, query.limit)
-            arms = ((matches.dense, gathered.dense), (matches.lexical, gathered.lexical))
+            arms = [(matches.dense, gathered.dense), (matches.lexical, gathered.lexical)]
+            arms += [(matches.learned, gathered.learned)] if query.learned else []
             if all(len(found) < limit or len(distinct) >= query.limit for found, distinct in arms):
                 half = limit // 2
                 fewer = all(len({match.memory for match in found[:half]}) >= query.limit for found, _ in arms)
@@ -170,7 +177,8 @@ class Recalling:
 
     def _confirmed(self, namespace: str, matches: Matches, limit: int, most: int) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version; keep `most` memories an arm."""
-        arms = [found[: settled([match.score for match in found], limit)] for found in (matches.dense, matches.lexical)]
+        every = (matches.dense, matches.lexical, matches.learned)
+        arms = [found[: settled([match.score for match in found], limit)] for found in every]
         looked_at = {memory for found in arms for memory in islice(dict.fromkeys(m.memory for m in found), most)}
         live = self._records.features(namespace, looked_at)
 
@@ -180,13 +188,13 @@ class Recalling:
             ]
             return dict(islice(best_by_memory(scores).items(), most))
 
-        dense, lexical = map(current, arms)
-        short = [found for found, kept in zip(arms, (dense, lexical), strict=True) if len(kept) < most]
+        dense, lexical, learned = map(current, arms)
+        short = [found for found, kept in zip(arms, (dense, lexical, learned), strict=True) if len(kept) < most]
         if rest := {match.memory for found in short for match in found} - looked_at:
             live = {**live, **self._records.features(namespace, rest)}
-            dense, lexical = map(current, arms)
+            dense, lexical, learned = map(current, arms)
         moved = {m.memory for found in arms for m in found if m.memory in live and live[m.memory][0] > m.version}
-        return _Gathered(dense, lexical, live, matches, [UUID(int=key) for key in moved])
+        return _Gathered(dense, lexical, learned, live, matches, [UUID(int=key) for key in moved])
 
     def _overlaps(
         self, namespace: str, words: str, ids: Sequence[UUID], wanted: Filter

@@ -6,6 +6,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -100,8 +101,8 @@ def held(index: VectorIndex, namespace: str = NAMESPACE) -> list[Indexed]:
 class IndexContract:
     """A subclass gives `index`, an empty one, and `reopen`, which closes it and opens another on the same data.
 
-    `reopen` takes `store_id` and `model_id`, the same as before where they are not given. The index keeps at most four
-    namespaces at hand.
+    `reopen` takes `store_id` and `model_id`, the same as before where they are not given, and `sparse_model_id`; where
+    that is not given there is no learned arm. The index keeps at most four namespaces at hand.
     """
 
     for_threads = True
@@ -289,6 +290,41 @@ class IndexContract:
         index.put(NAMESPACE, [point(1)])
         found = index.search(NAMESPACE, IndexQuery("", None, 10))
         assert (list(found.dense), list(found.lexical)) == ([], [])
+
+    def test_the_learned_arm_finds_current_points_by_the_product_of_their_weights(self, reopen: Reopen) -> None:
+        index = reopen(sparse_model_id="splade")
+        weights = {1: {7: 2.0, 30_000: 1.0}, 2: {7: 0.5}, 3: {8: 9.0}, 4: {7: 3.0}, 5: {}, 6: None}
+        index.put(NAMESPACE, [point(n, learned=learned, tags=(str(n % 2),)) for n, learned in weights.items()])
+        index.retire(NAMESPACE, memory(4), 2)
+        found = index.search(NAMESPACE, IndexQuery("kafka", None, 10, learned={7: 2.0, 30_000: 0.25, 9: 4.0}))
+        assert (list(found.dense), list(found.lexical)) == ([], [])
+        assert [(match.memory, match.score) for match in found.learned] == [(1, 4.25), (2, 1.0)]
+        query = IndexQuery("", None, 1, Filter(tags=("0",)), learned={7: 1.0})
+        assert keys(index.search(NAMESPACE, query).learned) == [(2, 1, 0)]
+
+    def test_the_learned_arm_leaves_the_other_arms_as_they_are(self, reopen: Reopen) -> None:
+        query = IndexQuery("kafka unique7", unit(7), 20)
+        points = [point(n, f"kafka unique{n}", learned={n: 1.0}) for n in range(1, 20)]
+        index = reopen()
+        index.put(NAMESPACE, points)
+        without = index.search(NAMESPACE, replace(query, learned={7: 1.0}))
+        assert list(without.learned) == [], "an index that was made without it has none"
+        index = reopen(sparse_model_id="splade")
+        index.put(NAMESPACE, points)
+        found = index.search(NAMESPACE, replace(query, learned={7: 1.0}))
+        assert keys(found.learned) == [(7, 1, 0)]
+        assert (found.dense, found.lexical) == (without.dense, without.lexical)
+
+    def test_an_index_of_another_sparse_model_starts_empty(self, reopen: Reopen) -> None:
+        for sparse_model_id in (None, "splade", "other", None):
+            index = reopen(sparse_model_id=sparse_model_id)
+            assert index.checkpoint(NAMESPACE) == Checkpoint()
+            index.put(NAMESPACE, [point(1, learned={7: 1.0})])
+            index.flush(NAMESPACE, Checkpoint(1, 1))
+            again = reopen(sparse_model_id=sparse_model_id)
+            assert again.checkpoint(NAMESPACE) == Checkpoint(1, 1)
+            found = again.search(NAMESPACE, IndexQuery("", None, 10, learned={7: 1.0})).learned
+            assert keys(found) == ([(1, 1, 0)] if sparse_model_id else [])
 
     def test_the_dense_arm_of_a_namespace_without_vectors_is_empty(self, index: VectorIndex) -> None:
         index.put(NAMESPACE, [point(1, vector=None)])

@@ -32,11 +32,21 @@ class TestEdgeIndex(IndexContract):
 
     @pytest.fixture
     def reopen(self, tmp_path: Path, opened: list[EdgeIndex]) -> Reopen:
-        def reopen(store_id: str = "store", model_id: str = "model:int8") -> VectorIndex:
+        def reopen(
+            store_id: str = "store", model_id: str = "model:int8", sparse_model_id: str | None = None
+        ) -> VectorIndex:
             if opened:
                 opened[-1].close()
-            opened.append(EdgeIndex(tmp_path, store_id=store_id, model_id=model_id, dimensions=DIMENSIONS, max_open=4))
-            return opened[-1]
+            index = EdgeIndex(
+                tmp_path,
+                store_id=store_id,
+                model_id=model_id,
+                dimensions=DIMENSIONS,
+                sparse_model_id=sparse_model_id,
+                max_open=4,
+            )
+            opened.append(index)
+            return index
 
         return reopen
 
@@ -68,15 +78,22 @@ class ServerContract(IndexContract):
 
     @pytest.fixture
     def reopen(self, connected: Connected, collection: str, opened: list[ServerIndex]) -> Reopen:
-        def reopen(store_id: str = "store", model_id: str = "model:int8") -> VectorIndex:
+        def reopen(
+            store_id: str = "store", model_id: str = "model:int8", sparse_model_id: str | None = None
+        ) -> VectorIndex:
             if opened:
                 opened[-1].close()
-            opened.append(
-                ServerIndex(
-                    connected(), collection, store_id=store_id, model_id=model_id, dimensions=DIMENSIONS, max_open=4
-                )
+            index = ServerIndex(
+                connected(),
+                collection,
+                store_id=store_id,
+                model_id=model_id,
+                dimensions=DIMENSIONS,
+                sparse_model_id=sparse_model_id,
+                max_open=4,
             )
-            return opened[-1]
+            opened.append(index)
+            return index
 
         return reopen
 

@@ -84,6 +84,14 @@ def cross_encoder(folder: Path, values: Mapping[str, float]) -> Path:
     return folder
 
 
+def sparse_model(folder: Path, logits: Mapping[str, Mapping[str, float]]) -> Path:
+    """A folder with a masked-language model: for each word, the logits that it gives words; others get -1."""
+    words = list(dict.fromkeys(["[UNK]", *logits, *(to for given in logits.values() for to in given)]))
+    lookup_model(folder, {word: [logits.get(word, {}).get(to, -1.0) for to in words] for word in words})
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 64, "model_type": "bert"}))
+    return folder
+
+
 def node(operator: str, inputs: Sequence[str], output: str, **attributes: int | list[int]) -> bytes:
     """One operation of a graph."""
     made = b"".join(field(1, name) for name in inputs) + field(2, output) + field(4, operator)

@@ -198,3 +198,20 @@ def test_two_stores_in_one_collection_never_see_or_harm_each_other(open_index: O
     two.reset(NAMESPACE)
     assert lexical(one, "kafka") == [1]
     assert one.checkpoint(NAMESPACE) == Checkpoint()
+
+
+def test_a_collection_without_room_for_the_learned_arm_is_used_without_and_refused_with_a_sparse_model(
+    qdrant: QdrantProcess, open_index: Open
+) -> None:
+    client, name = connect(Address(qdrant.url), "any"), str(uuid4())
+    client.create_collection(
+        name,
+        vectors_config={"dense": models.VectorParams(size=DIMENSIONS, distance=models.Distance.COSINE)},
+        sparse_vectors_config={"words": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+    )
+    client.close()
+    index = open_index(name)
+    index.put(NAMESPACE, [point(1, "kafka", learned={7: 1.0})])
+    assert lexical(index, "kafka") == [1]
+    with refused(InvalidInput, "SOMA_SPARSE_MODEL", name, "name another collection"):
+        open_index(name, sparse_model_id="splade")

@@ -12,7 +12,7 @@ import qdrant_edge as edge
 from soma_core.adapters.qdrant import filters
 from soma_core.adapters.qdrant.edge_filters import edge_filter
 from soma_core.adapters.qdrant.names import Names
-from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, OLD, SCOPE, WORDS, match, payload, point_id
+from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, LEARNED, OLD, SCOPE, WORDS, match, payload, point_id
 from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush_shard, named
 from soma_core.adapters.qdrant.shelf import Shelf
 from soma_core.adapters.qdrant.stamps import Stamp, list_files, write_stamp
@@ -20,6 +20,7 @@ from soma_core.adapters.qdrant.turns import Turns
 from soma_core.adapters.qdrant.words import Words
 from soma_core.ports.embedder import Vector
 from soma_core.ports.index import Checkpoint, Indexed, IndexPoint, IndexQuery, Match, Matches
+from soma_core.ports.sparse import Weights
 
 SLICE = 50
 PAGE = 1_000
@@ -43,12 +44,14 @@ class EdgeIndex:
         model_id: str,
         dimensions: int,
         language: str = "english",
+        sparse_model_id: str | None = None,
         max_open: int = 16,
     ) -> None:
         self._words = Words(language)
         self._turns = Turns()
         self._names = Names()
-        stamp = Stamp(namespace="", store_id=store_id, model_id=model_id, language=language)
+        self._learns = sparse_model_id is not None
+        stamp = Stamp("", store_id, model_id, language, sparse_model_id=sparse_model_id)
         self._shelf = Shelf(folder, stamp, dimensions, self._turns, max_open)
 
     def put(self, namespace: str, points: Sequence[IndexPoint]) -> None:
@@ -77,7 +80,7 @@ class EdgeIndex:
             with self._turns.query(), engine_failures(f"the index of {named(namespace)} could not be searched"):
                 lists = shard.engine.query_batch(edge.QueryBatchRequest(list(arms.values())))
                 found = dict(zip(arms, [self._matches(shard, points) for points in lists], strict=True))
-        return Matches(found.get(DENSE, ()), found.get(WORDS, ()))
+        return Matches(found.get(DENSE, ()), found.get(WORDS, ()), found.get(LEARNED, ()))
 
     def _matches(self, shard: Shard, points: Sequence[edge.ScoredPoint]) -> list[Match]:
         def read(ids: list[Any]) -> dict[UUID, dict[str, Any]]:
@@ -141,6 +144,8 @@ class EdgeIndex:
         vectors: dict[str, Any] = {WORDS: self._words.document(point.words)}
         if point.vector is not None:
             vectors[DENSE] = _floats(point.vector)
+        if self._learns and point.learned:
+            vectors[LEARNED] = _sparse(point.learned)
         return edge.Point(point_id(point.memory_id, point.version, point.passage), vectors, payload(point))
 
     def _arms(self, query: IndexQuery) -> dict[str, edge.QueryRequest]:
@@ -166,6 +171,9 @@ class EdgeIndex:
                 filter=wanted,
                 params=edge.SearchParams(idf=edge.IdfParams(corpus=EVERYTHING)),
             )
+        if self._learns and query.learned:
+            nearest = edge.Query.Nearest(_sparse(query.learned), using=LEARNED)
+            arms[LEARNED] = edge.QueryRequest(limit=query.limit, query=nearest, with_payload=False, filter=wanted)
         return arms
 
     def _page(self, namespace: str, shard: Shard, offset: Any) -> tuple[list[Indexed], Any]:
@@ -180,6 +188,10 @@ class EdgeIndex:
 def _floats(vector: Vector) -> list[float]:
     """A list, as the engine wants it; arrays turn themselves into one faster than `list` does."""
     return cast("list[float]", vector.tolist()) if hasattr(vector, "tolist") else list(vector)
+
+
+def _sparse(weights: Weights) -> edge.SparseVector:
+    return edge.SparseVector(list(weights), list(weights.values()))
 
 
 def _embedded(shard: Shard, ids: Sequence[edge.PointId]) -> set[edge.PointId]:

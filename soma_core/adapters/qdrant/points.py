@@ -11,6 +11,7 @@ from soma_core.ports.index import IndexPoint, Match
 
 DENSE = "dense"
 WORDS = "words"
+LEARNED = "learned"
 
 MEMORY = "memory"
 VERSION = "version"

@@ -10,7 +10,7 @@ from uuid import UUID
 from qdrant_client import QdrantClient, models
 
 from soma_core.adapters.qdrant import filters
-from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, OLD, SCOPE, WORDS, match
+from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, LEARNED, OLD, SCOPE, WORDS, match
 from soma_core.adapters.qdrant.server_client import Gone, server_failures
 from soma_core.adapters.qdrant.server_collection import prepare_collection
 from soma_core.adapters.qdrant.server_requests import arms, matches, server_filter, server_point
@@ -46,23 +46,25 @@ class ServerIndex:
         model_id: str,
         dimensions: int,
         language: str = "english",
+        sparse_model_id: str | None = None,
         max_open: int = 10_000,
     ) -> None:
         self._client = client
         self._collection = collection
         self._dimensions = dimensions
         self._words = Words(language)
-        stamp = Stamp(namespace="", store_id=store_id, model_id=model_id, language=language)
+        self._learns = sparse_model_id is not None
+        stamp = Stamp("", store_id, model_id, language, sparse_model_id=sparse_model_id)
         self._tenants = Tenants(client, collection, stamp, max_open=max_open, seconds=WRITE_SECONDS)
         self._closed = False
-        prepare_collection(client, collection, dimensions, WRITE_SECONDS)
+        prepare_collection(client, collection, dimensions, WRITE_SECONDS, learned=self._learns)
 
     def put(self, namespace: str, points: Sequence[IndexPoint]) -> None:
         with self._calls(f"the index of {named(namespace)} could not be written"):
             tenant = self._tenants.made(namespace)
             for start in range(0, len(points), BATCH):
                 batch = [
-                    server_point(tenant, point, self._words.document(point.words))
+                    server_point(tenant, point, self._words.document(point.words), learned=self._learns)
                     for point in points[start : start + BATCH]
                 ]
                 self._client.upsert(self._collection, _last_of_each(batch), wait=True, timeout=WRITE_SECONDS)
@@ -79,7 +81,7 @@ class ServerIndex:
             self._client.delete(self._collection, selector, wait=True, timeout=WRITE_SECONDS)
 
     def search(self, namespace: str, query: IndexQuery) -> Matches:
-        wanted = arms(self._tenants.tenant(namespace), query, self._words.query(query.words))
+        wanted = arms(self._tenants.tenant(namespace), query, self._words.query(query.words), learned=self._learns)
         if not wanted:
             return Matches((), ())
         with self._calls(f"the index of {named(namespace)} could not be searched"):
@@ -87,7 +89,7 @@ class ServerIndex:
             if not any(answer.points for answer in answers):
                 self._tenants.check(namespace)
         found = {arm: matches(answer.points) for arm, answer in zip(wanted, answers, strict=True)}
-        return Matches(found.get(DENSE, ()), found.get(WORDS, ()))
+        return Matches(found.get(DENSE, ()), found.get(WORDS, ()), found.get(LEARNED, ()))
 
     def overlap(self, query: str, texts: Sequence[str]) -> list[float]:
         return self._words.overlaps(query, texts)
@@ -137,7 +139,7 @@ class ServerIndex:
     def _begin_anew(self) -> None:
         """Make the collection again that somebody deleted; its namespaces are then rebuilt from the records."""
         with server_failures(f"the collection {self._collection!r} is gone and could not be made again"):
-            prepare_collection(self._client, self._collection, self._dimensions, WRITE_SECONDS)
+            prepare_collection(self._client, self._collection, self._dimensions, WRITE_SECONDS, learned=self._learns)
             self._tenants.check_all()
 
     def _page(self, tenant: str, offset: Any) -> tuple[list[Indexed], Any]:

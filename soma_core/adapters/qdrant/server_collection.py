@@ -7,7 +7,7 @@ from typing import Any
 
 from qdrant_client import QdrantClient, models
 
-from soma_core.adapters.qdrant.points import AT, DENSE, LABELS, MEMORY, SCOPE, VERSION, WORDS
+from soma_core.adapters.qdrant.points import AT, DENSE, LABELS, LEARNED, MEMORY, SCOPE, VERSION, WORDS
 from soma_core.adapters.qdrant.server_requests import TENANT
 from soma_core.domain.errors import InvalidInput, ModelMismatch
 
@@ -22,15 +22,22 @@ FIELDS: Mapping[str, Any] = {
 """Every field that a filter uses: a server may be told to refuse filters on others."""
 
 
-def prepare_collection(client: QdrantClient, name: str, dimensions: int, seconds: int) -> None:
+def prepare_collection(client: QdrantClient, name: str, dimensions: int, seconds: int, *, learned: bool) -> None:
     """Make the collection or check that it is Soma's, for vectors of these dimensions; index the fields.
 
+    Every new collection has room for the learned arm, which costs nothing empty; `learned` says that it must be there.
     Raises `ModelMismatch` for other dimensions, `InvalidInput` for a collection of something else.
     """
     if not client.collection_exists(name):
         _create(client, name, dimensions, seconds)
     info = client.get_collection(name)
     _check(name, info.config.params, dimensions)
+    if learned and LEARNED not in (info.config.params.sparse_vectors or {}):
+        raise InvalidInput(
+            f"SOMA_SPARSE_MODEL: the collection {name!r} was made by a version of Soma that knew no such model: name "
+            "another collection",
+            fields=("SOMA_SPARSE_MODEL", "QDRANT_COLLECTION"),
+        )
     for field in FIELDS.keys() - info.payload_schema.keys():
         client.create_payload_index(name, field, FIELDS[field], timeout=seconds)
 
@@ -55,7 +62,10 @@ def _create(client: QdrantClient, name: str, dimensions: int, seconds: int) -> N
         client.create_collection(
             name,
             vectors_config={DENSE: dense},
-            sparse_vectors_config={WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+            sparse_vectors_config={
+                WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF),
+                LEARNED: models.SparseVectorParams(),
+            },
             hnsw_config=models.HnswConfigDiff(m=0, payload_m=16),
             timeout=seconds,
         )

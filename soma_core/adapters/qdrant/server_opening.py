@@ -19,6 +19,7 @@ def open_server_index(
     model_id: str,
     dimensions: int,
     language: str = "english",
+    sparse_model_id: str | None = None,
     accept_model: bool = False,
 ) -> ServerIndex:
     """Connect, check the server and the collection, and make that where there is none.
@@ -32,7 +33,13 @@ def open_server_index(
             if accept_model:
                 _make_way(client, collection, store_id, dimensions)
             index = ServerIndex(
-                client, collection, store_id=store_id, model_id=model_id, dimensions=dimensions, language=language
+                client,
+                collection,
+                store_id=store_id,
+                model_id=model_id,
+                dimensions=dimensions,
+                language=language,
+                sparse_model_id=sparse_model_id,
             )
             if not accept_model:
                 _check_model(client, collection, store_id, model_id)

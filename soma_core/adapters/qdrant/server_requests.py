@@ -13,21 +13,24 @@ from qdrant_client import models
 from soma_core.adapters.qdrant import filters
 from soma_core.adapters.qdrant import points as layout
 from soma_core.adapters.qdrant.filters import Below, Condition, During, Is, OneOf
-from soma_core.adapters.qdrant.points import DENSE, KEY, WORDS
+from soma_core.adapters.qdrant.points import DENSE, KEY, LEARNED, WORDS
 from soma_core.domain.memory import ID_SPACE
 from soma_core.ports.embedder import Vector
 from soma_core.ports.index import IndexPoint, IndexQuery, Match
+from soma_core.ports.sparse import Weights
 
 TENANT = "tenant"
 """The field that keeps namespaces apart: all of them are in one collection."""
 OVERSAMPLING = 2.0
 
 
-def server_point(tenant: str, point: IndexPoint, words: edge.SparseVector) -> models.PointStruct:
+def server_point(tenant: str, point: IndexPoint, words: edge.SparseVector, *, learned: bool) -> models.PointStruct:
     """A passage of a tenant. Its id is the tenant's too: two namespaces may hold a memory of the same id."""
     vectors: dict[str, Any] = {WORDS: _sparse(words)}
     if point.vector is not None:
         vectors[DENSE] = _floats(point.vector)
+    if learned and point.learned:
+        vectors[LEARNED] = _weights(point.learned)
     name = f"point\0{tenant}\0{point.memory_id}\0{point.version}\0{point.passage}"
     return models.PointStruct(
         id=str(uuid5(ID_SPACE, name)), vector=vectors, payload={**layout.payload(point), TENANT: tenant}
@@ -39,7 +42,7 @@ def server_filter(tenant: str, conditions: Sequence[Condition] = ()) -> models.F
     return models.Filter(must=[_condition(condition) for condition in (Is(TENANT, tenant), *conditions)])
 
 
-def arms(tenant: str, query: IndexQuery, words: edge.SparseVector) -> dict[str, models.QueryRequest]:
+def arms(tenant: str, query: IndexQuery, words: edge.SparseVector, *, learned: bool) -> dict[str, models.QueryRequest]:
     """A request for each arm that has something to look for. How rare a word is, the tenant's points tell."""
     found: dict[str, models.QueryRequest] = {}
     wanted = server_filter(tenant, filters.searched(query.filter))
@@ -59,6 +62,14 @@ def arms(tenant: str, query: IndexQuery, words: edge.SparseVector) -> dict[str, 
             using=WORDS,
             filter=wanted,
             params=models.SearchParams(idf=models.IdfCorpusParams(corpus=server_filter(tenant))),
+            limit=query.limit,
+            with_payload=KEY,
+        )
+    if learned and query.learned:
+        found[LEARNED] = models.QueryRequest(
+            query=models.NearestQuery(nearest=_weights(query.learned)),
+            using=LEARNED,
+            filter=wanted,
             limit=query.limit,
             with_payload=KEY,
         )
@@ -89,6 +100,10 @@ def _condition(condition: Condition) -> models.FieldCondition:
 
 def _sparse(words: edge.SparseVector) -> models.SparseVector:
     return models.SparseVector(indices=list(words.indices), values=list(words.values))
+
+
+def _weights(learned: Weights) -> models.SparseVector:
+    return models.SparseVector(indices=list(learned), values=list(learned.values()))
 
 
 def _floats(vector: Vector) -> list[float]:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 STAMPS = label("kind", "stamp")
 MOST_STAMPS = 100
+OWNERS = ("store_id", "model_id", "sparse_model_id", "language", "format")
+"""What makes an index another one, in the order in which it is named."""
 
 
 class Tenants:
@@ -40,7 +42,7 @@ class Tenants:
         self._stamp = stamp
         self._max_open = max_open
         self._seconds = seconds
-        self._owner = hashlib.sha256(json.dumps(list(asdict(stamp).values())).encode()).hexdigest()[:16]
+        self._owner = _owner(stamp)
         self._changing = threading.RLock()
         self._table = threading.Lock()
         self._at_hand: OrderedDict[str, None] = OrderedDict()
@@ -118,19 +120,17 @@ class Tenants:
         if namespace in self._looked_at:
             return
         for entries in find_stamps(self._client, self._collection, label("stamp", namespace), seconds=self._seconds):
-            differing = [
-                each for each in ("store_id", "model_id", "language", "format") if self._differs(entries, each)
-            ]
+            differing = [each for each in OWNERS if self._differs(entries, each)]
             if not differing:
                 continue
             name = differing[0]
-            self._say(namespace, f"has the {name.removesuffix('_id')} {entries[name]!r}, not {self._own(name)!r}")
+            self._say(namespace, f"has the {name.removesuffix('_id')} {entries.get(name)!r}, not {self._own(name)!r}")
             if name != "store_id":
                 self._delete(entries["stamps"], self._point_id(entries["stamps"]))
         self._looked_at.add(namespace)
 
     def _differs(self, entries: dict[str, Any], name: str) -> bool:
-        return bool(entries[name] != self._own(name))
+        return bool(entries.get(name) != self._own(name))
 
     def _own(self, name: str) -> object:
         return asdict(self._stamp)[name]
@@ -182,6 +182,12 @@ class Tenants:
     @staticmethod
     def _point_id(tenant: str) -> str:
         return str(uuid5(ID_SPACE, f"stamp\0{tenant}"))
+
+
+def _owner(stamp: Stamp) -> str:
+    """The start of every tenant's name. What a stamp does not say has no part in it."""
+    said = [value for value in asdict(stamp).values() if value is not None]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 def whose(store_id: str, model_id: str) -> list[str]:

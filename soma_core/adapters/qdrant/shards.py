@@ -19,7 +19,7 @@ from uuid import uuid5
 
 import qdrant_edge as edge
 
-from soma_core.adapters.qdrant.points import AT, DENSE, LABELS, MEMORY, SCOPE, WORDS
+from soma_core.adapters.qdrant.points import AT, DENSE, LABELS, LEARNED, MEMORY, SCOPE, WORDS
 from soma_core.adapters.qdrant.stamps import SHARD, Damaged, Stamp, list_files, read_stamp, write_stamp
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import ID_SPACE
@@ -55,7 +55,7 @@ def create_shard(folder: Path, stamp: Stamp, dimensions: int) -> Shard:
         with engine_failures(f"the index of {named(stamp.namespace)} could not be made"):
             (folder / SHARD).mkdir(parents=True)
             write_stamp(folder, stamp, Checkpoint(), list_files(folder))
-            config = json.dumps(_config(dimensions))
+            config = json.dumps(_config(dimensions, learned=stamp.sparse_model_id is not None))
             (folder / SHARD / "edge_config.json").write_text(config, encoding="utf-8")
             engine = edge.EdgeShard.load(str(folder / SHARD))
             _index_fields(engine)
@@ -143,7 +143,7 @@ def _counted(attempts: Path) -> Iterator[None]:
         attempts.unlink(missing_ok=True)
 
 
-def _config(dimensions: int) -> dict[str, Any]:
+def _config(dimensions: int, *, learned: bool) -> dict[str, Any]:
     """The configuration as the engine keeps it, which has more to choose than its Python classes.
 
     `cold`: nothing is held in memory that need not be; a small shard would pay for whole chunks of 32 MB. The log in
@@ -154,7 +154,7 @@ def _config(dimensions: int) -> dict[str, Any]:
     dense = {"size": dimensions, "distance": "Cosine", "datatype": "float16", "memory": "cold"}
     return {
         "vectors": {DENSE: {**dense, "quantization_config": quantised}},
-        "sparse_vectors": {WORDS: {"modifier": "idf"}},
+        "sparse_vectors": {WORDS: {"modifier": "idf"}} | ({LEARNED: {}} if learned else {}),
         "payload_memory": "cold",
         "optimizers": {"indexing_threshold": NEVER},
         "max_search_threads": 1,

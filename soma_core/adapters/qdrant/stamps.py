@@ -40,6 +40,8 @@ class Stamp:
     model_id: str
     language: str
     format: int = field(default=FORMAT)
+    sparse_model_id: str | None = None
+    """None: it has no learned arm."""
 
 
 def write_stamp(folder: Path, stamp: Stamp, checkpoint: Checkpoint, files: Files) -> None:
