@@ -133,7 +133,7 @@ VARIABLES: Mapping[str, Setting] = {
         None,
         "A folder with a SPLADE model (model.onnx, tokenizer.json, config.json): a third search, by words that a text "
         "is about. A change rebuilds the index from the records. Default: none.",
-        lambda name, value: _parse_folder(name, value),
+        lambda name, value: parse_folder(name, value),
     ),
     "SOMA_RERANKER_MODEL": Setting(
         "reranker_model",
