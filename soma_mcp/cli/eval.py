@@ -23,7 +23,7 @@ from soma_core.domain.scoring import STEPS
 from soma_core.domain.validation import check_namespace, invalid
 from soma_core.services.evaluate import Evaluated, Evaluating
 from soma_core.services.timing import Stopwatch
-from soma_mcp.cli.common import Terminal, command, decode, open_input, parse_json
+from soma_mcp.cli.common import Terminal, command, decode, open_input, parse_json, starting
 from soma_mcp.cli.eval_report import compared, describe_run, read_report
 from soma_mcp.cli.eval_tables import comparison_table, run_table
 
@@ -104,7 +104,9 @@ def _run(terminal: Terminal, name: str, steps: tuple[str, ...], leave_out: tuple
     stopwatch = Stopwatch()
     with tempfile.TemporaryDirectory(prefix="soma-eval-") as home:
         settings = replace(terminal.settings, home=Path(home))
-        with closing(create_memory_system(settings, stopwatch=stopwatch)) as soma:
+        with starting():  # as a server does, whose times these shall be
+            opened = create_memory_system(settings, stopwatch=stopwatch)
+        with closing(opened) as soma:
             evaluated = _evaluate(terminal, Evaluating(soma, stopwatch), found, steps)
             model = soma.embedder.model_id
     described = {"name": found.name, "sha256": hashlib.sha256(data).hexdigest()}
