@@ -26,11 +26,12 @@ def answered(found: Recall, part: Part, seen: Seen, max_tokens: int) -> Recall:
     """
     answer = _showing(found, found.hits, seen)
     least = sum(least_tokens(hit.memory.text) for hit in found.hits)
-    if least > max_tokens or count_tokens(framed(answer)) > max_tokens:
-        # What is said beside the hits takes its room first, unless that is most of it: it is left out then.
-        beside = [NOT_RELEVANT, CUT, *notes(replace(answer, omitted=len(found.hits)))]
-        room = max_tokens - count_tokens(BETWEEN.join(beside)) - 1
-        answer = _showing(found, pack(found.hits, room if 2 * room > max_tokens else max_tokens, part), seen)
+    if least <= max_tokens and (tokens := count_tokens(framed(answer))) <= max_tokens:
+        return replace(answer, tokens=tokens)
+    # What is said beside the hits takes its room first, unless that is most of it: it is left out then.
+    beside = [NOT_RELEVANT, CUT, *notes(replace(answer, omitted=len(found.hits)))]
+    room = max_tokens - count_tokens(BETWEEN.join(beside)) - 1
+    answer = _showing(found, pack(found.hits, room if 2 * room > max_tokens else max_tokens, part), seen)
     return replace(answer, tokens=count_tokens(rendered(answer, max_tokens)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 Relevance = Literal["some", "none", "unknown"]
@@ -13,15 +14,16 @@ LOOKED_AT = 3
 """So many of the best hits are asked for the question's words."""
 
 
-def relevance(model_id: str, cosine: float | None, share: float, complete: bool) -> Relevance:
+def relevance(model_id: str, cosine: float | None, share: Callable[[], float], complete: bool) -> Relevance:
     """What the best cosine of all candidates, and the best share of the question's words in a passage, come to.
 
-    Without a threshold for the model it is unknown. So it is where the answer misses something and what there is says
-    nothing.
+    The share is asked for only where it may matter. Without a threshold for the model the answer is unknown. So it is
+    where the answer misses something and what there is says nothing.
     """
     threshold = THRESHOLDS.get(model_id)
     if threshold is None:
         return "unknown"
-    if (cosine or 0.0) + SHARE_WEIGHT * share >= threshold:
+    cosine = cosine or 0.0
+    if cosine >= threshold or cosine + SHARE_WEIGHT * share() >= threshold:
         return "some"
     return "none" if complete else "unknown"

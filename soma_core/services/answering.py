@@ -71,9 +71,11 @@ class Answering:
             yield from (memories[key] for key in ids if key in memories)
 
     def _relevance(self, ranked: Ranked, best: Sequence[Hit]) -> Relevance:
-        memories = [hit.memory for hit in best]
-        texts = [spoken(memory.text[slice(*self._passage(ranked, memory))], memory.speaker) for memory in memories]
-        share = max(self._index.overlap(ranked.words, texts), default=0.0)
+        def share() -> float:
+            memories = [hit.memory for hit in best]
+            texts = [spoken(memory.text[slice(*self._passage(ranked, memory))], memory.speaker) for memory in memories]
+            return max(self._index.overlap(ranked.words, texts), default=0.0)
+
         return relevance(self._model_id, ranked.cosine, share, complete=not ranked.degraded)
 
     def _part(self, ranked: Ranked, hit: Hit, room: int) -> str:

@@ -169,8 +169,10 @@ class Recalling:
             arms += [(matches.learned, gathered.learned)] if query.learned else []
             if all(len(found) < limit or len(distinct) >= query.limit for found, distinct in arms):
                 half = limit // 2
-                fewer = all(len({match.memory for match in found[:half]}) >= query.limit for found, _ in arms)
-                self._refills[namespace] = max(0, attempt - fewer)
+                fewer = attempt and all(
+                    len({match.memory for match in found[:half]}) >= query.limit for found, _ in arms
+                )
+                self._refills[namespace] = attempt - bool(fewer)
                 return gathered
         degraded.append(f"candidates: fewer than {query.limit} distinct memories were looked at")
         return gathered
@@ -214,6 +216,10 @@ class Recalling:
         if (terms := query.terms) is None:
             return {key: scores[key] for key in kept}
         return {key: scores[key].boosted(terms.boost * terms.share(memory.text)) for key, memory in kept.items()}
+
+
+def _distinct(found: Sequence[Match]) -> int:
+    return len({match.memory for match in found})
 
 
 def _first_words(text: str, degraded: list[str]) -> str:
