@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
+from itertools import islice
 from uuid import UUID
 
 from soma_core.domain.excerpts import excerpt
@@ -87,22 +88,15 @@ class Answering:
         if memory.id not in ranked.passages:
             scores = ranked.found.get((memory.id.int, memory.version), {}) if is_long(memory.text) else {0: 1.0}
             number = max(scores, key=lambda number: (scores[number], -number), default=None)
-            spans = _spans(memory.text)
-            if number is None or number >= len(spans):
-                number = self._nearest_passage(ranked.words, memory.text)
-            ranked.passages[memory.id] = spans[number]
+            span = None if number is None else next(islice(passage_spans(memory.text), number, None), None)
+            ranked.passages[memory.id] = span or self._nearest_passage(ranked.words, memory.text)
         return ranked.passages[memory.id]
 
-    def _nearest_passage(self, words: str, text: str) -> int:
+    def _nearest_passage(self, words: str, text: str) -> tuple[int, int]:
         """The first of the passages that hold most of the words."""
-        shares = self._index.overlap(words, [text[start:end] for start, end in _spans(text)])
-        return max(range(len(shares)), key=lambda n: (shares[n], -n))
-
-
-@lru_cache(maxsize=128)
-def _spans(text: str) -> tuple[tuple[int, int], ...]:
-    """See `passage_spans`; what is long and recalled once is often recalled again."""
-    return tuple(passage_spans(text))
+        spans = list(passage_spans(text))
+        shares = self._index.overlap(words, [text[start:end] for start, end in spans])
+        return spans[max(range(len(spans)), key=lambda n: (shares[n], -n))]
 
 
 def passage_scores(matches: Matches) -> dict[tuple[int, int], dict[int, float]]:

@@ -168,11 +168,9 @@ class Recalling:
             arms = [(matches.dense, gathered.dense), (matches.lexical, gathered.lexical)]
             arms += [(matches.learned, gathered.learned)] if query.learned else []
             if all(len(found) < limit or len(distinct) >= query.limit for found, distinct in arms):
-                half = limit // 2
-                fewer = attempt and all(
-                    len({match.memory for match in found[:half]}) >= query.limit for found, _ in arms
-                )
-                self._refills[namespace] = attempt - bool(fewer)
+                if attempt and all(_distinct(found[: limit // 2]) >= query.limit for found, _ in arms):
+                    attempt -= 1
+                self._refills[namespace] = attempt
                 return gathered
         degraded.append(f"candidates: fewer than {query.limit} distinct memories were looked at")
         return gathered

@@ -112,7 +112,11 @@ class StoreLoop:
                 if calls:
                     self._carry_out(calls)
         self._ended = True
-        self._settle([(call, _leaving()) for call in [*calls, *self._brought] if isinstance(call, _Own)])
+        left = [*calls, *self._brought]
+        self._settle([(call, _leaving()) for call in left if isinstance(call, _Own)])
+        for call in left:
+            if isinstance(call, _Sent):
+                self._drop(call.connection)
         for key in list(self._selector.get_map().values()):
             self._drop(key.fileobj)  # type: ignore[arg-type]
         self._selector.close()
