@@ -25,17 +25,17 @@ Kind = TypeVar("Kind")
 
 def read_manifest(path: Path, model: Path, tokenizer: Path) -> ModelFiles:
     """The model that a model.json is about. Raises `ModelMissing`, naming the field that is absent or wrong."""
-    given = {"query_prefix": "", "passage_prefix": "", "sha256": {}, "languages": [], **_read(path)}
+    given = {"query_prefix": "", "passage_prefix": "", "sha256": {}, "languages": [], **read_json(path)}
     return ModelFiles(
-        model_id=f"{_want(path, given, 'name', str)}:{_want(path, given, 'precision', str)}",
-        dimensions=_want(path, given, "dimensions", int),
-        window=_want(path, given, "window", int),
-        pooling=_known_pooling(path, [_want(path, given, "pooling", str)]),
+        model_id=f"{want(path, given, 'name', str)}:{want(path, given, 'precision', str)}",
+        dimensions=want(path, given, "dimensions", int),
+        window=want(path, given, "window", int),
+        pooling=_known_pooling(path, [want(path, given, "pooling", str)]),
         model=model,
         tokenizer=tokenizer,
-        query_prefix=_want(path, given, "query_prefix", str),
-        passage_prefix=_want(path, given, "passage_prefix", str),
-        sha256=_want(path, given, "sha256", dict),
+        query_prefix=want(path, given, "query_prefix", str),
+        passage_prefix=want(path, given, "passage_prefix", str),
+        sha256=want(path, given, "sha256", dict),
         languages=_languages(path, given),
     )
 
@@ -49,11 +49,11 @@ def read_sentence_transformers(folder: Path, name: str, model: Path, tokenizer: 
     if lacking:
         raise model_missing(f"{folder} does not describe its model: it has neither {MANIFEST} nor {', '.join(lacking)}")
     _refuse_more_layers(folder / MODULES)
-    config = _read(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     prompts = _prompts(folder / PROMPTS)
     return ModelFiles(
         model_id=f"{name}:{precision_of(model)}",
-        dimensions=_want(folder / CONFIG, config, "hidden_size", int),
+        dimensions=want(folder / CONFIG, config, "hidden_size", int),
         window=_window(folder, config),
         pooling=_pooling(folder / POOLING),
         model=model,
@@ -74,7 +74,7 @@ def precision_of(model: Path) -> str:
 
 def _pooling(path: Path) -> Pooling:
     """How the token vectors become one: flags in older files, a name in newer ones."""
-    given = _read(path)
+    given = read_json(path)
     named = given.get("pooling_mode")
     flags = [key.removeprefix("pooling_mode_") for key, on in given.items() if on is True]
     modes = [str(named)] if named else [flag for flag in flags if flag != "include_prompt"]
@@ -82,7 +82,7 @@ def _pooling(path: Path) -> Pooling:
 
 
 def _languages(path: Path, given: Mapping[str, Any]) -> tuple[str, ...]:
-    named = _want(path, given, "languages", list)
+    named = want(path, given, "languages", list)
     if not all(isinstance(name, str) for name in named):
         raise model_missing(f'{path}: languages is {named!r}, and must be names such as "english"')
     return tuple(name.lower() for name in named)
@@ -97,16 +97,16 @@ def _known_pooling(path: Path, modes: list[str]) -> Pooling:
 def _window(folder: Path, config: Mapping[str, Any]) -> int:
     """How many tokens the model takes. The positions of RoBERTa's family begin after the padding's own."""
     settings = folder / SETTINGS
-    if settings.is_file() and (given := _read(settings)).get("max_seq_length") is not None:
-        return _want(settings, given, "max_seq_length", int)
-    positions = _want(folder / CONFIG, config, "max_position_embeddings", int)
+    if settings.is_file() and (given := read_json(settings)).get("max_seq_length") is not None:
+        return want(settings, given, "max_seq_length", int)
+    positions = want(folder / CONFIG, config, "max_position_embeddings", int)
     kind = str(config.get("model_type"))
     return positions - 2 if "roberta" in kind or kind == "mpnet" else positions
 
 
 def _refuse_more_layers(modules: Path) -> None:
     """Refuse a model with a layer after its pooling: without it, vectors would not be those its authors meant."""
-    listed = _read(modules, list) if modules.is_file() else []
+    listed = read_json(modules, list) if modules.is_file() else []
     kinds = [str(module.get("type")).rpartition(".")[2] for module in listed]
     other = [kind for kind in kinds if kind not in {"Transformer", "Pooling", "Normalize"}]
     if other:
@@ -114,10 +114,10 @@ def _refuse_more_layers(modules: Path) -> None:
 
 
 def _prompts(path: Path) -> Mapping[str, str]:
-    return (_read(path).get("prompts") or {}) if path.is_file() else {}
+    return (read_json(path).get("prompts") or {}) if path.is_file() else {}
 
 
-def _read(path: Path, kind: type = dict) -> Any:
+def read_json(path: Path, kind: type = dict) -> Any:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -127,7 +127,7 @@ def _read(path: Path, kind: type = dict) -> Any:
     return found
 
 
-def _want(path: Path, given: Mapping[str, Any], name: str, kind: type[Kind]) -> Kind:
+def want(path: Path, given: Mapping[str, Any], name: str, kind: type[Kind]) -> Kind:
     """A field of the wanted type; a number must be 1 or more. Raises `ModelMissing` naming file, field and value."""
     value = given.get(name)
     if not isinstance(value, kind) or (kind is int and (value is True or value < 1)):  # type: ignore[operator]

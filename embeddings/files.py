@@ -15,7 +15,9 @@ Pooling = Literal["cls", "mean"]
 THREE_WAYS = (
     "A model comes in one of three ways: the package (leave SOMA_EMBEDDING_MODEL unset; if its files are missing or "
     "altered, reinstall soma-fractal-memory), a folder with model.onnx and tokenizer.json "
-    "(SOMA_EMBEDDING_MODEL=/path/to/folder), or a hub name (SOMA_EMBEDDING_MODEL=org/name; needs the network once)."
+    "(SOMA_EMBEDDING_MODEL=/path/to/folder), or a hub name (SOMA_EMBEDDING_MODEL=org/name; needs the network once). "
+    "SOMA_EMBEDDING_BACKEND=transformers takes a folder or a hub name of any model of sentence-transformers, and needs "
+    "the extra: pip install 'soma-fractal-memory[transformers]'"
 )
 
 

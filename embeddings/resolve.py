@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from embeddings.describe import DESCRIPTIONS, MANIFEST, read_manifest, read_sentence_transformers
 from embeddings.files import ModelFiles, model_missing, sha256_of
 from soma_core.domain.errors import ModelMissing
 
-__all__ = ["ModelFiles", "resolve"]
+__all__ = ["ModelFiles", "expanded", "from_hub", "resolve"]
+
+Found = TypeVar("Found")
 
 PACKAGED = Path(__file__).parent / "models" / "bge-small-en-v1.5-int8"
 GRAPH = "model.onnx"
@@ -29,15 +32,16 @@ def resolve(spec: str | None) -> ModelFiles:
     """
     if not spec:
         return _packaged()
-    folder = _expanded(spec)
+    folder = expanded(spec)
     if folder.exists():
         return _from_folder(folder, folder.resolve().name)
     if HUB_NAME.fullmatch(spec):
-        return _from_hub(spec)
+        return from_hub(spec, _from_folder, [*GRAPHS, TOKENIZER, *DESCRIPTIONS])
     raise model_missing(f"there is no folder {folder}, and {spec!r} is no hub name (org/name)")
 
 
-def _expanded(spec: str) -> Path:
+def expanded(spec: str) -> Path:
+    """The path that `spec` would be. Raises `ModelMissing` for a user who is not there."""
     try:
         return Path(spec).expanduser()
     except RuntimeError as error:
@@ -74,18 +78,21 @@ def _parts(folder: Path) -> tuple[Path, Path]:
     return model, tokenizer
 
 
-def _from_hub(name: str) -> ModelFiles:
-    """The model of a hub name. What is cached goes first, so a known model starts offline and never changes."""
+def from_hub(name: str, read: Callable[[Path, str], Found], patterns: Sequence[str]) -> Found:
+    """What `read` makes of the files of a hub name that fit the patterns. Raises `ModelMissing`.
+
+    What is cached goes first, so a known model starts offline and never changes.
+    """
     try:
-        return _from_folder(_snapshot(name, cached=True), name)
+        return read(_snapshot(name, patterns, cached=True), name)
     except ModelMissing:
-        return _from_folder(_snapshot(name, cached=False), name)
+        return read(_snapshot(name, patterns, cached=False), name)
 
 
-def _snapshot(name: str, *, cached: bool) -> Path:
+def _snapshot(name: str, patterns: Sequence[str], *, cached: bool) -> Path:
     fetch = _hub()
     try:
-        return Path(fetch(name, allow_patterns=[*GRAPHS, TOKENIZER, *DESCRIPTIONS], local_files_only=cached))
+        return Path(fetch(name, allow_patterns=[*patterns], local_files_only=cached))
     except Exception as error:  # the hub client's errors have no common class
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise model_missing(

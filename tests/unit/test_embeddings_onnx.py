@@ -14,10 +14,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from embeddings import resolve as resolving
+from embeddings.choice import Local, open_model
 from embeddings.files import ModelFiles
 from embeddings.onnx import OnnxEmbedder
 from embeddings.resolve import resolve
+from soma_core.bootstrap import model_choice
 from soma_core.domain.errors import InvalidInput, ModelMissing
+from soma_core.settings import load_settings
 from tests.support.graphs import graph
 
 WORDS = {"[UNK]": 0, "red": 1, "blue": 2, "green": 3, "a": 4, "text": 5}
@@ -53,6 +56,14 @@ def refused(files: ModelFiles) -> str:
     assert not embedder.ready
     assert all(way in raised.value.message for way in ("the package", "a folder", "a hub name"))
     return raised.value.message
+
+
+def test_as_many_texts_are_embedded_at_once_as_the_settings_say(folder: Path) -> None:
+    told = {"SOMA_HOME": str(folder), "SOMA_EMBEDDING_THREADS": "3"}
+    for more in ({}, {"SOMA_EMBEDDING_MODEL": str(folder)}):
+        chosen = model_choice(load_settings(told | more))
+        assert isinstance(chosen, Local)
+        assert open_model(chosen).embedder.parallel == 3
 
 
 def test_another_model_is_used_as_its_folder_says(folder: Path) -> None:
