@@ -8,7 +8,7 @@ from dataclasses import replace
 from soma_core.domain.cursor import Seen
 from soma_core.domain.excerpts import count_tokens, least_tokens
 from soma_core.domain.query import Hit, Recall
-from soma_core.domain.rendering import BETWEEN, CUT, NOT_RELEVANT, entry, framed, notes, rendered
+from soma_core.domain.rendering import BETWEEN, CUT, NOT_RELEVANT, entry, foot, framed, head, notes, rendered
 
 PASSAGE_TOKENS = 260
 """Each hit gets up to so much room before any gets more: a whole passage."""
@@ -49,7 +49,7 @@ def pack(hits: Sequence[Hit], room: int, part: Part) -> list[Hit]:
     """
     bounds = [least_tokens(hit.memory.text) for hit in hits]
     whole = [bound if bound > room else _tokens(hit) for bound, hit in zip(bounds, hits, strict=True)]
-    frames = [_tokens(_cut(hit, "")) for hit in hits]
+    frames = [_frame(hit) for hit in hits]
     shares: dict[int, int] = {}
     spare = room
     for number in range(len(hits)):
@@ -58,7 +58,7 @@ def pack(hits: Sequence[Hit], room: int, part: Part) -> list[Hit]:
             shares[number] = least
             spare -= least
     if not shares:
-        return [_cut(hit, part(hit, max(1, room - _tokens(_cut(hit, ""))))) for hit in hits[:1]]
+        return [_cut(hit, part(hit, max(1, room - _frame(hit)))) for hit in hits[:1]]
     shares = _grown(shares, {n: min(whole[n], frames[n] + PASSAGE_TOKENS) for n in shares}, room)
     spare = room - sum(shares.values())
     packed: list[Hit] = []
@@ -86,6 +86,11 @@ def _grown(shares: Mapping[int, int], most: Mapping[int, int], room: int) -> dic
 def _tokens(hit: Hit) -> int:
     """What a hit takes of an answer, with what parts it from the next."""
     return count_tokens(entry(hit) + BETWEEN)
+
+
+def _frame(hit: Hit) -> int:
+    """What a hit takes whose text is cut to nothing."""
+    return count_tokens(head(hit.memory) + foot(hit.alike, cut=hit.memory.text != "") + BETWEEN)
 
 
 def _cut(hit: Hit, text: str) -> Hit:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, timedelta
+from typing import NamedTuple
 
 from soma_core.domain.days import (
     HOLIDAYS,
@@ -199,24 +200,42 @@ def _day_word(match: re.Match[str], today: date) -> Iterator[Days]:
     yield today + timedelta(days=first), today + timedelta(days=after)
 
 
-def _rule(pattern: str, read: Reader) -> tuple[re.Pattern[str], Reader]:
-    return re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), read
+class Rule(NamedTuple):
+    """What a period looks like, and what it means."""
+
+    pattern: re.Pattern[str]
+    read: Reader
+    needs: Sequence[str]
+    """In small letters: a text without any of them cannot match. Most questions name no time, and looking is quick."""
+
+
+def _rule(pattern: str, read: Reader, needs: Iterable[str] = "0123456789") -> Rule:
+    return Rule(re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), read, tuple(needs))
 
 
 _HOLIDAY = "|".join(HOLIDAYS)
+_UNITS = ("week", "month", "year")
 RULES = (
     _rule(r"(?<![\d.-])(?P<year>(?:19|20)\d\d)([-/])(?P<number>\d\d?)\2(?P<day>\d\d?)(?![\d-])", _iso),
     _rule(rf"(?<![\w.,:-]){_DAY}\s+(?:of\s+)?{_ANY_MONTH}(?![\w']){_OF_YEAR}", _day),
     _rule(rf"\b{_ANY_MONTH}\s+(?:the\s+)?{_DAY}(?![\w%:]|[.,]\d(?!\d{{3}})){_OF_YEAR}", _day),
-    _rule(rf"\b{_PART}{_MONTH}(?!'){_OF_YEAR}", _month),
-    _rule(rf"\b{_PART}(?P<season>{'|'.join(SEASONS)})\b(?!'){_OF_YEAR}", _season),
-    _rule(rf"\b(?P<holiday>{_HOLIDAY})\b{_OF_YEAR}", _holiday),
+    _rule(rf"\b{_PART}{_MONTH}(?!'){_OF_YEAR}", _month, MONTHS),
+    _rule(rf"\b{_PART}(?P<season>{'|'.join(SEASONS)})\b(?!'){_OF_YEAR}", _season, SEASONS),
+    _rule(rf"\b(?P<holiday>{_HOLIDAY})\b{_OF_YEAR}", _holiday, {name.split()[0] for name in HOLIDAYS}),
     _rule(rf"(?<![\d.,-])\b{_PART}{_YEAR}(?![-\u2013]\d|\s*(?:am|pm)\b){_PLURAL}", _year),
-    _rule(rf"\b(?P<count>{NUMBER}) (?P<unit>minute|hour|day|weekend|week|fortnight|month|year)s? ago\b", _ago),
-    _rule(rf"\b(?:last|past|previous) (?P<count>{NUMBER}) (?P<unit>day|week|month|year)s\b", _past),
-    _rule(r"\bpast (?P<count>)(?P<unit>week|month|year)\b", _past),
-    _rule(r"\b(?P<which>last|previous|this|next|coming|current) (?P<unit>week|weekend|month|year)\b(?!'s)", _unit),
-    _rule(r"\b(?P<which>over|on|at|during) the (?P<unit>weekend)\b(?! (?:of|before|after)\b)", _unit),
-    _rule(rf"\b(?P<which>last|past|previous|this|next|coming|on) (?P<weekday>{'|'.join(WEEKDAYS)})\b", _weekday),
-    _rule(rf"\b(?:{'|'.join(_DAY_WORDS)})\b", _day_word),
+    _rule(rf"\b(?P<count>{NUMBER}) (?P<unit>minute|hour|day|weekend|week|fortnight|month|year)s? ago\b", _ago, ["ago"]),
+    _rule(
+        rf"\b(?:last|past|previous) (?P<count>{NUMBER}) (?P<unit>day|week|month|year)s\b",
+        _past,
+        ["last", "past", "previous"],
+    ),
+    _rule(r"\bpast (?P<count>)(?P<unit>week|month|year)\b", _past, ["past"]),
+    _rule(
+        r"\b(?P<which>last|previous|this|next|coming|current) (?P<unit>week|weekend|month|year)\b(?!'s)", _unit, _UNITS
+    ),
+    _rule(r"\b(?P<which>over|on|at|during) the (?P<unit>weekend)\b(?! (?:of|before|after)\b)", _unit, ["weekend"]),
+    _rule(
+        rf"\b(?P<which>last|past|previous|this|next|coming|on) (?P<weekday>{'|'.join(WEEKDAYS)})\b", _weekday, WEEKDAYS
+    ),
+    _rule(rf"\b(?:{'|'.join(_DAY_WORDS)})\b", _day_word, {name.split()[-1] for name in _DAY_WORDS}),
 )

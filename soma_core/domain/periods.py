@@ -47,9 +47,12 @@ def _spans(text: str, today: date) -> dict[tuple[int, int], Found]:
     """From where to where a period is named, and which. What a rule took is no other rule's."""
     spans: dict[tuple[int, int], Found] = {}
     rest = text = text.replace("\u2019", "'")
-    for pattern, read in RULES:
-        for match in pattern.finditer(rest):
-            found = _periods(read, match, today)
+    small = text.lower()
+    for rule in RULES:
+        if not any(each in small for each in rule.needs):
+            continue
+        for match in rule.pattern.finditer(rest):
+            found = _periods(rule.read, match, today)
             if found:
                 start, shifted = _shifted(text, match.start(), found)
                 spans[match.start(), match.end()] = [*shifted, *found]

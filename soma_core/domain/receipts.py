@@ -65,8 +65,8 @@ class ForgetReceipt:
     """From here on nothing returns what was forgotten.
 
     `records` is `forgotten` (the text is kept, out of reach), `purged` (erased from the store) or `purge pending`
-    (out of reach, to be erased from it when readers let go); `index` is `removed` or `pending` (out of reach,
-    the indexer removes it); in a dry run both are `untouched`.
+    (out of reach, to be erased from it when readers let go); `index` is `removed` or `pending` (out of reach; the
+    indexer removes it, and a cache lets go of it within a minute); in a dry run both are `untouched`.
     """
 
     ids: Sequence[UUID]

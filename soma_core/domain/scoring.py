@@ -44,7 +44,8 @@ def best_by_memory(matches: Iterable[tuple[K, float]]) -> dict[K, float]:
     """A memory scores as its best passage."""
     best: dict[K, float] = {}
     for memory_id, score in matches:
-        best[memory_id] = max(score, best.get(memory_id, score))
+        if memory_id not in best or score > best[memory_id]:
+            best[memory_id] = score
     return best
 
 
@@ -135,8 +136,9 @@ def scored(
         if step.name not in without and (given := step.gives(found)):
             weight, sums = step.weight, added[step.part]
             added[step.part] = [sum_ + weight * each for sum_, each in zip(sums, given, strict=True)]
-    total = map(sum, zip(fused, *added.values(), strict=True))
-    return dict(zip(keys, map(Score, total, by_meaning, by_words, *added.values()), strict=True))
+    total = [sum(parts) for parts in zip(fused, *added.values(), strict=True)]
+    rows = zip(total, by_meaning, by_words, *added.values(), strict=True)
+    return {key: tuple.__new__(Score, row) for key, row in zip(keys, rows, strict=True)}
 
 
 def ranked(scores: Mapping[int, Score], features: Mapping[int, Features], limit: int) -> list[int]:

@@ -13,7 +13,9 @@ class Embedder(Protocol):
 
     A model is loaded once, by the first call that needs it or by `load`. Until then `ready` is False, and callers
     that cannot wait do without. It is always the model that `model_id` names: one that cannot be loaded raises,
-    another never takes its place.
+    another never takes its place. A model that is elsewhere may be away: then every call raises `Unavailable`, which
+    says nothing of the texts, and `ready` is False until a later `load` finds it again. Any other error is about a
+    text of the call.
     """
 
     @property
@@ -28,7 +30,7 @@ class Embedder(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether the model is loaded, so that a call does not wait for it."""
+        """Whether the model is loaded and not known to be away, so that a call does not wait for it."""
         ...
 
     def load(self) -> None:

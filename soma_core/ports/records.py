@@ -10,6 +10,7 @@ from uuid import UUID
 
 from soma_core.domain.candidates import Features
 from soma_core.domain.errors import SomaError
+from soma_core.domain.generations import Generations
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State
 from soma_core.domain.query import BrowseQuery, Filter, Page, Selection
 from soma_core.domain.receipts import Change, Forgotten
@@ -156,12 +157,12 @@ class RecordStore(Protocol):
         """The id and version of every live memory, for checks of the index."""
         ...
 
-    def serving_model(self) -> str | None:
-        """The model id of the serving index; None before the first."""
+    def generations(self) -> Generations | None:
+        """Where the builds of the index stand; None before the first."""
         ...
 
-    def serve_model(self, model_id: str) -> None:
-        """Record that the index is built with this model from now on."""
+    def change_generations(self, found: Generations | None, wanted: Generations) -> bool:
+        """Record where they stand now, in one step; False, and nothing is changed, when it is not as it was `found`."""
         ...
 
     def was_indexed(self, namespace: str) -> bool:

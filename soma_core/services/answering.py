@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import islice
 from uuid import UUID
 
 from soma_core.domain.excerpts import excerpt
@@ -17,7 +16,10 @@ from soma_core.domain.query import Alike, Hit, Recall, RecallQuery
 from soma_core.domain.relevance import LOOKED_AT, Relevance, relevance
 from soma_core.domain.scoring import Score
 from soma_core.ports.index import Matches, VectorIndex
-from soma_core.ports.records import RecordStore
+from soma_core.services.caching import Bodies
+
+REMEMBERED = 2_000
+"""Memories of which it is remembered where their passages are: numbers alone, no text."""
 
 
 @dataclass(frozen=True)
@@ -29,33 +31,39 @@ class Ranked:
     best: Sequence[int]
     """Their ids in order of rank."""
     scores: Mapping[int, Score]
+    versions: Mapping[int, int]
+    """At which version each of them was confirmed by the records."""
     matches: Matches
     """The passages that were found; not all of them stand for live memories."""
     cosine: float | None
     """The best of the live ones'."""
     degraded: Sequence[str]
+    chosen: set[int] = field(default_factory=set)
+    """The ids of those that are shown."""
     passages: dict[UUID, tuple[int, int]] = field(default_factory=dict)
     """Where the passages are that matched, as far as they were looked up."""
 
     @cached_property
     def found(self) -> Mapping[tuple[int, int], Mapping[int, float]]:
         """See `passage_scores`."""
-        return passage_scores(self.matches)
+        return passage_scores(self.matches, self.chosen)
 
 
 class Answering:
     """Reads what was ranked best and makes it fit for a model."""
 
-    def __init__(self, records: RecordStore, index: VectorIndex, model_id: str) -> None:
-        self._records = records
+    def __init__(self, bodies: Bodies, index: VectorIndex, model_id: str) -> None:
+        self._bodies = bodies
         self._index = index
         self._model_id = model_id
+        self._spans: dict[tuple[str, int, int, int], Sequence[tuple[int, int]]] = {}
 
     def answer(self, namespace: str, query: RecallQuery, ranked: Ranked) -> Recall:
         """The best of the candidates, as many as are wanted and fit."""
         seen = query.seen
-        chosen = choose(self._read(namespace, ranked.best, query.limit), query.limit, seen, query.fold)
+        chosen = choose(self._read(namespace, ranked, query.limit), query.limit, seen, query.fold)
         hits = [_hit(fold, ranked.scores) for fold in chosen.folds]
+        ranked.chosen.update(hit.memory.id.int for hit in hits)
         about = self._relevance(ranked, hits[:LOOKED_AT])
         found = Recall(hits, ranked.degraded, 0, 0, relevance=about, seen=chosen.seen)
         answer = answered(found, partial(self._part, ranked), seen, query.max_tokens)
@@ -63,12 +71,12 @@ class Answering:
             return replace(answer, hits=sorted(answer.hits, key=lambda hit: (hit.memory.occurred_at, hit.memory.id)))
         return answer
 
-    def _read(self, namespace: str, best: Sequence[int], at_once: int) -> Iterator[Memory]:
+    def _read(self, namespace: str, ranked: Ranked, at_once: int) -> Iterator[Memory]:
         """The memories in order of rank, a few at a time."""
-        for start in range(0, len(best), at_once):
-            ids = [UUID(int=key) for key in best[start : start + at_once]]
-            memories = self._records.read(namespace, ids)
-            yield from (memories[key] for key in ids if key in memories)
+        for start in range(0, len(ranked.best), at_once):
+            wanted = {UUID(int=key): ranked.versions[key] for key in ranked.best[start : start + at_once]}
+            memories = self._bodies.read(namespace, wanted)
+            yield from (memories[key] for key in wanted if key in memories)
 
     def _relevance(self, ranked: Ranked, best: Sequence[Hit]) -> Relevance:
         def share() -> float:
@@ -88,23 +96,36 @@ class Answering:
         if memory.id not in ranked.passages:
             scores = ranked.found.get((memory.id.int, memory.version), {}) if is_long(memory.text) else {0: 1.0}
             number = max(scores, key=lambda number: (scores[number], -number), default=None)
-            span = None if number is None else next(islice(passage_spans(memory.text), number, None), None)
-            ranked.passages[memory.id] = span or self._nearest_passage(ranked.words, memory.text)
+            spans = self._spans_of(memory)
+            if number is None or number >= len(spans):
+                number = self._nearest_passage(ranked.words, memory.text, spans)
+            ranked.passages[memory.id] = spans[number]
         return ranked.passages[memory.id]
 
-    def _nearest_passage(self, words: str, text: str) -> tuple[int, int]:
+    def _spans_of(self, memory: Memory) -> Sequence[tuple[int, int]]:
+        """Where all passages of a memory are; remembered, for a version never changes, unless a backup is put back."""
+        key = memory.namespace, memory.id.int, memory.version, len(memory.text)
+        if (spans := self._spans.get(key)) is None:
+            spans = tuple(passage_spans(memory.text))
+            if len(self._spans) >= REMEMBERED:
+                self._spans.clear()
+            self._spans[key] = spans
+        return spans
+
+    def _nearest_passage(self, words: str, text: str, spans: Sequence[tuple[int, int]]) -> int:
         """The first of the passages that hold most of the words."""
-        spans = list(passage_spans(text))
         shares = self._index.overlap(words, [text[start:end] for start, end in spans])
-        return spans[max(range(len(spans)), key=lambda n: (shares[n], -n))]
+        return max(range(len(spans)), key=lambda n: (shares[n], -n))
 
 
-def passage_scores(matches: Matches) -> dict[tuple[int, int], dict[int, float]]:
+def passage_scores(matches: Matches, memories: Collection[int]) -> dict[tuple[int, int], dict[int, float]]:
     """By memory and version, how good the arms together found each passage: shares of the range of each arm."""
     found: dict[tuple[int, int], dict[int, float]] = {}
     for arm in (matches.dense, matches.lexical, matches.learned):
         low, width = (arm[-1].score, arm[0].score - arm[-1].score) if arm else (0.0, 0.0)
         for memory, version, passage, score in arm:
+            if memory not in memories:
+                continue
             scores = found.setdefault((memory, version), {})
             scores[passage] = scores.get(passage, 0.0) + ((score - low) / width if width else 1.0)
     return found

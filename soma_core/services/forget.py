@@ -10,15 +10,17 @@ from soma_core.domain.memory import Scope
 from soma_core.domain.query import Filter, Selection
 from soma_core.domain.receipts import ForgetReceipt, Forgotten
 from soma_core.ports.records import RecordStore
-from soma_core.services.indexing import Indexing
+from soma_core.services.caching import Bodies
+from soma_core.services.progress import IndexState
 from soma_core.services.requests import request_of
 
 
 class Forgetting:
-    """Hides or removes memories in the records, then takes them out of the index."""
+    """Hides or removes memories in the records, then takes them out of the index and the cache."""
 
-    def __init__(self, records: RecordStore, indexing: Indexing) -> None:
+    def __init__(self, records: RecordStore, indexing: IndexState, bodies: Bodies) -> None:
         self._records = records
+        self._bodies = bodies
         self._indexing = indexing
 
     def forget(
@@ -53,7 +55,9 @@ class Forgetting:
 
     def _receipt(self, namespace: str, forgotten: Forgotten, missing: list[str], purge: bool) -> ForgetReceipt:
         self._indexing.changed(namespace)
-        index: Literal["removed", "pending"] = "removed" if self._indexing.words_now(namespace) else "pending"
+        let_go = self._bodies.drop(namespace, forgotten.ids) and len(forgotten.ids) == forgotten.count
+        followed = self._indexing.words_now(namespace)
+        index: Literal["removed", "pending"] = "removed" if followed and let_go else "pending"
         if not purge:
             return ForgetReceipt(forgotten.ids, forgotten.count, missing, False, "forgotten", index)
         records: Literal["purged", "purge pending"] = "purged" if self._erased() else "purge pending"

@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable
+from datetime import datetime
 
-from soma_core.domain.errors import ModelMissing, SomaError, Unavailable
-from soma_core.domain.events import Event, EventKind
+from soma_core.domain.errors import SomaError, Unavailable
 from soma_core.domain.receipts import Indexed
-from soma_core.ports.embedder import Embedder, Vector
-from soma_core.ports.index import Checkpoint, IndexPoint, VectorIndex
+from soma_core.ports.index import Checkpoint, VectorIndex
 from soma_core.ports.log import EventLog
-from soma_core.ports.records import RecordStore, Versioned
-from soma_core.services.learned import Learned
-from soma_core.services.points import Passage, passages_of, portions
-from soma_core.services.progress import Pending, Progress
+from soma_core.ports.records import RecordStore
+from soma_core.ports.turn import SoleTurn, Turn
+from soma_core.services.progress import PENDING_LIMIT, Pending, Progress, Report
+from soma_core.services.writing import IndexWriting, Interrupted
 
 log = logging.getLogger(__name__)
 
 FLUSH_POINTS = 3_000
 """A flush stops every thread for some 20 ms, so under load it must be rare; a power cut costs the replay of these."""
+EMBED_BATCH = 128
+"""Events embedded between two looks at what else there is to do."""
 WORDS_BATCH = 500
 INLINE_BATCH = 50
-PENDING_LIMIT = 1_000
-
-
-class Interrupted(Exception):
-    """Indexing was told to stop in the middle; what was not finished is done by the next start."""
+FOLLOW_SECONDS = 0.5
+"""Where another process writes the index, what it has brought in is known here so much later at most."""
 
 
 class Indexing:
     """Follows the events of every namespace and writes the present state of each memory into the index.
 
-    It reads the records, never the event's own word, and reads them again after writing: what moved meanwhile is
-    repaired at once. A late or repeated event thus brings nothing back. Its position is kept in the index itself and
-    only moves after a flush, so a start replays what a power cut may have taken.
+    Its position is kept in the index itself and only moves after a flush, so a start replays what a power cut may have
+    taken.
     """
 
     def __init__(
@@ -44,25 +41,38 @@ class Indexing:
         records: RecordStore,
         events: EventLog,
         index: VectorIndex,
-        embedder: Embedder,
+        writing: IndexWriting,
         *,
-        learned: Learned,
         has_room: Callable[[], bool] = lambda: True,
+        turn: Turn | None = None,
+        is_shared: bool = False,
+        is_new: bool = False,
+        by_itself: bool = True,
     ) -> None:
+        """`turn`: whether this process writes the index, where several could; by default it is the only one.
+
+        `is_shared`: other processes read the index, and store what this one may have to bring in.
+        `is_new`: the index is being built, so that what it lacks was not lost, and nobody else is at it.
+        Not `by_itself`: only by `follow`.
+        """
         self._records = records
         self._events = events
         self._index = index
-        self._embedder = embedder
-        self._learned = learned
+        self._writing = writing
         self._has_room = has_room
+        self._turn = turn or SoleTurn()
+        self.is_shared = is_shared
+        self._led = turn is None or is_new
+        self._is_new = is_new
         self._progress: dict[str, Progress] = {}
         self._table_lock = threading.Lock()
         self._vectors_lock = threading.RLock()
         self._losses = 0
-        self._behind = set(events.ends())
+        self._by_itself = by_itself
+        self._behind = set(events.ends()) if by_itself else set[str]()
         self._news = threading.Event()
-        self._stopping = False
         self._notices: dict[str, str] = {}
+        self._stopped = False
 
     # What recall asks.
 
@@ -85,6 +95,11 @@ class Indexing:
         words = self._events.lag(namespace, progress.words)
         return words, self._events.lag(namespace, progress.vectors)
 
+    def oldest(self, namespace: str) -> datetime | None:
+        """The time of the oldest event whose vectors are not in the index."""
+        first = self._events.read(namespace, self._reached(namespace).vectors, 1)
+        return first[0].time if first else None
+
     def usable(self, namespace: str) -> bool:
         """Whether the index can be used without writing to a disk that is below its reserve: opening writes."""
         return self._index.is_open(namespace) or self._has_room()
@@ -101,15 +116,35 @@ class Indexing:
             found.append(notice)
         if not self._entry(namespace).known:
             found.append(f"the index of {namespace!r} is not open")
-        if failed := self._entry(namespace).failed:
-            found.append(f"{failed} passages could not be embedded and are found by their words only")
-        if unweighed := self._entry(namespace).unweighed:
-            found.append(f"{unweighed} passages are without the words of the sparse model: `soma reindex` tries again")
+        found += self._entry(namespace).notices()
         if not self._has_room():
             found.append("the disk is below its reserve: stores are refused and indexing pauses until there is room")
         return found
 
     # What moves it on.
+
+    def leads(self) -> bool:
+        """Whether it is this process that writes the index; what another wrote before is asked for anew."""
+        mine = self._is_new or self._turn.is_mine()
+        if mine and not self._led:
+            self._ask_anew()
+        self._led = mine
+        return mine
+
+    def begin_serving(self) -> None:
+        """The index is built: from now on it is written by whoever has the turn."""
+        self._is_new = False
+
+    def overtaken(self) -> None:
+        """Another generation serves: the turn is for those who write that one, and who still uses this writes it."""
+        turn, self._turn = self._turn, SoleTurn()
+        turn.let_go()
+
+    def look_around(self) -> None:
+        """Notice what other processes stored."""
+        for namespace, end in self._events.ends().items():
+            if self._entry(namespace).flushed.vectors < end:
+                self._behind.add(namespace)
 
     def namespaces(self) -> list[str]:
         """Every namespace that has events."""
@@ -117,12 +152,14 @@ class Indexing:
 
     def changed(self, namespace: str) -> None:
         """Tell whoever follows the events that a namespace has new ones."""
-        self._behind.add(namespace)
-        self._news.set()
+        if self._by_itself:
+            self._behind.add(namespace)
+            self._news.set()
 
     def stop(self) -> None:
         """End a `wait` now, and the embedding at work after its present portion."""
-        self._stopping = True
+        self._stopped = True
+        self._writing.stop()
         self._news.set()
 
     def wait(self, seconds: float) -> bool:
@@ -147,10 +184,12 @@ class Indexing:
     def words_now(self, namespace: str) -> bool:
         """Bring new words in from the thread that stored them, if that is quick; whether all are in.
 
-        Does nothing while the index is not open yet, or another thread is at it.
+        Does nothing while the index is not open yet, or another thread or process is at it.
         """
         progress = self._entry(namespace)
-        if not self._index.is_open(namespace) or not self._has_room() or not progress.lock.acquire(blocking=False):
+        if not self._index.is_open(namespace) or not self._has_room() or not self.leads():
+            return False
+        if not progress.lock.acquire(blocking=False):
             return False
         try:
             return self._advance_words(namespace, self._of(namespace), INLINE_BATCH) < INLINE_BATCH
@@ -162,7 +201,7 @@ class Indexing:
 
     def words_step(self, namespace: str) -> int:
         """Bring in the words of the next events; how many events that were."""
-        if not self._has_room():
+        if not self._has_room() or not self.leads():
             return 0
         with self._entry(namespace).lock:
             return self._advance_words(namespace, self._of(namespace), WORDS_BATCH)
@@ -170,9 +209,9 @@ class Indexing:
     def vectors_step(self, namespace: str, limit: int) -> int:
         """Embed the next `limit` events whose words are in, and bring the vectors in; how many events that were.
 
-        Raises `ModelMissing` when there is no model.
+        Raises `ModelMissing` when there is no model, `Unavailable` when it is away: nothing counts as failed then.
         """
-        if not self._has_room():
+        if not self._has_room() or not self.leads():
             return 0
         with self._vectors_lock:
             progress = self._of(namespace)
@@ -180,20 +219,23 @@ class Indexing:
             events = self._events.read(namespace, progress.vectors, limit)
             events = [event for event in events if event.offset <= words]
             if events:
-                self._write(namespace, self._readable(namespace, events), progress, embed=True)
+                progress.add(self._writing.write_vectors(namespace, events))
                 with progress.lock:
                     if progress.epoch == epoch:
                         progress.vectors = events[-1].offset
             return len(events)
 
     def flush(self, namespace: str, *, idle: bool) -> None:
-        """Make what was written survive a power cut and move the position on: when idle, or for 3,000 points."""
-        if not self._has_room():
+        """Make what was written survive a power cut and move the position on: when idle, or for 3,000 points.
+
+        Others who read the index learn from that position what is in it, so for them it moves with every pass.
+        """
+        if not self._has_room() or not self.leads():
             return
         with self._vectors_lock:
             progress = self._of(namespace)
             epoch, checkpoint, waiting = progress.epoch, progress.checkpoint(), progress.unflushed
-            if checkpoint == progress.flushed or not (idle or waiting >= FLUSH_POINTS):
+            if checkpoint == progress.flushed or not (idle or self.is_shared or waiting >= FLUSH_POINTS):
                 return
             self._index.flush(namespace, checkpoint)
             if progress.flushed == Checkpoint():
@@ -202,6 +244,26 @@ class Indexing:
                 if progress.epoch == epoch:
                     progress.flushed = checkpoint
                     progress.unflushed -= waiting
+
+    def follow(
+        self, namespace: str, report: Report | None = None, batch: Callable[[], int] = lambda: EMBED_BATCH
+    ) -> int:
+        """Bring in all that was recorded, `batch` events at a time; how many events that were.
+
+        Raises `ModelMissing`; the words are in then. `Interrupted` after `stop`.
+        """
+        followed, total = 0, max(self.backlog(namespace))
+        while not self._stopped and self.words_step(namespace):
+            pass
+        while step := self.vectors_step(namespace, batch()):
+            followed += step
+            self.flush(namespace, idle=False)
+            if report:
+                report(max(0, total - max(self.backlog(namespace))), total)
+        if self._stopped:
+            raise Interrupted
+        self.flush(namespace, idle=True)
+        return followed
 
     def begin_anew(self, namespace: str) -> None:
         """Empty the namespace's index; its events are followed from the beginning."""
@@ -220,14 +282,36 @@ class Indexing:
         """The progress of a namespace; the first time, and after a loss, the index is asked. Raises `Unavailable`."""
         self._notice_losses()
         progress = self._entry(namespace)
+        if progress.known and not self._led and self.is_shared:
+            self._follow(namespace, progress)
         if not progress.known:
             with progress.lock:
-                self._check_room(namespace)
+                self._writing.check_room(namespace)
                 found = self._index.checkpoint(namespace)
                 if not progress.known:
-                    progress.stand_at(found)
+                    progress.stand_at(self._believable(namespace, found))
                     self._say_lost(namespace, found)
         return progress
+
+    def _believable(self, namespace: str, found: Checkpoint) -> Checkpoint:
+        """Where the index stands; one that is ahead of the records is emptied.
+
+        They were put back to an earlier state, and the index would pass over events that are yet to come.
+        """
+        if found.words <= self._events.end(namespace):
+            return found
+        self._index.reset(namespace)
+        self._notices[namespace] = f"the index of {namespace!r} is ahead of the records (a backup?): it is rebuilt"
+        log.warning("%s", self._notices[namespace])
+        return Checkpoint()
+
+    def _follow(self, namespace: str, progress: Progress) -> None:
+        """Learn now and then how far the process has come that writes the index."""
+        if time.monotonic() - progress.asked >= FOLLOW_SECONDS:
+            progress.asked = time.monotonic()
+            found = self._index.checkpoint(namespace)
+            with progress.lock:
+                progress.move_to(found)
 
     def _reached(self, namespace: str) -> Progress:
         """The progress for a reader; an index that cannot be opened has nothing, and everything is pending."""
@@ -237,92 +321,28 @@ class Indexing:
             return self._entry(namespace)
 
     def _say_lost(self, namespace: str, found: Checkpoint) -> None:
-        if found == Checkpoint() and namespace not in self._notices and self._records.was_indexed(namespace):
+        is_lost = found == Checkpoint() and not self._is_new and self._records.was_indexed(namespace)
+        if is_lost and namespace not in self._notices:
             self._notices[namespace] = f"the index of {namespace!r} is gone: it is rebuilt from the records"
             log.warning("%s", self._notices[namespace])
-
-    def _check_room(self, namespace: str) -> None:
-        """Writing a memory-mapped index on a full disk kills the process."""
-        if not self._has_room():
-            raise Unavailable(f"the disk is below its reserve: the index of {namespace!r} waits for room")
 
     def _notice_losses(self) -> None:
         """When an index lost files and started empty, ask all anew how far they are."""
         lost = len(self._index.rebuilt())
         if lost != self._losses:
             self._losses = lost
-            with self._table_lock:
-                entries = dict(self._progress)
-            for namespace, progress in entries.items():
-                progress.known = False
-                self.changed(namespace)
+            self._ask_anew()
+
+    def _ask_anew(self) -> None:
+        with self._table_lock:
+            entries = dict(self._progress)
+        for namespace, progress in entries.items():
+            progress.known = False
+            self.changed(namespace)
 
     def _advance_words(self, namespace: str, progress: Progress, limit: int) -> int:
         events = self._events.read(namespace, progress.words, limit)
         if events:
-            for event in events:
-                if event.kind in (EventKind.FORGOTTEN, EventKind.PURGED):
-                    self._index.remove(namespace, event.memory_id, event.version)
-            self._write(namespace, self._readable(namespace, events), progress, embed=False)
+            progress.add(self._writing.write_words(namespace, events))
             progress.words = events[-1].offset
         return len(events)
-
-    def _readable(self, namespace: str, events: Iterable[Event]) -> list[Versioned]:
-        keys = [(e.memory_id, e.version) for e in events if e.kind in (EventKind.STORED, EventKind.REVISED)]
-        return list(self._records.versions(namespace, keys).values())
-
-    def _write(self, namespace: str, items: Sequence[Versioned], progress: Progress, *, embed: bool) -> None:
-        """Put the versions' passages into the index, then repair what moved in the records meanwhile."""
-        if not items:
-            return
-        passages = [passage for item in items for passage in passages_of(item)]
-        points = self._embedded(passages, progress) if embed else [passage.point for passage in passages]
-        self._check_room(namespace)
-        self._index.put(namespace, points)
-        progress.unflushed += len(points)
-        for item in items:
-            if item.current and item.memory.version > 1:
-                self._index.retire(namespace, item.memory.id, item.memory.version)
-        self._repair(namespace, items)
-
-    def _repair(self, namespace: str, written: Sequence[Versioned]) -> None:
-        live = self._records.live_versions(namespace, [item.memory.id.int for item in written])
-        moved = [item for item in written if not item.current or live.get(item.memory.id.int) != item.memory.version]
-        now = self._records.versions(namespace, [(item.memory.id, item.memory.version) for item in moved])
-        for item in moved:
-            found = now.get((item.memory.id, item.memory.version))
-            if found is None:
-                self._index.remove(namespace, item.memory.id, item.memory.version + 1)
-            elif item.current and not found.current:
-                self._index.retire(namespace, item.memory.id, item.memory.version + 1)
-
-    def _embedded(self, passages: Sequence[Passage], progress: Progress) -> list[IndexPoint]:
-        """The points with their vectors, embedded in portions of like length."""
-        done: list[IndexPoint] = []
-        for portion in portions(passages):
-            if self._stopping:
-                raise Interrupted
-            texts = [passage.text for passage in portion]
-            try:
-                vectors: Sequence[Vector | None] = self._embedder.embed_passages(texts)
-            except ModelMissing:
-                raise
-            except Exception:
-                log.exception("embedding %d passages failed; trying them one by one", len(portion))
-                vectors = [self._embedded_alone(text, progress) for text in texts]
-            learned, unweighed = self._learned.of_passages(texts)
-            progress.unweighed += unweighed
-            done += [
-                replace(each.point, vector=vector, learned=weights)
-                for each, vector, weights in zip(portion, vectors, learned, strict=True)
-            ]
-        return done
-
-    def _embedded_alone(self, text: str, progress: Progress) -> Vector | None:
-        try:
-            return self._embedder.embed_passages([text])[0]
-        except ModelMissing:
-            raise
-        except Exception:
-            progress.failed += 1
-            return None

@@ -1,4 +1,4 @@
-"""Comparing what is derived with the records."""
+"""Comparing what is derived with the records: the index, and beside it what waits and what is cached."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from soma_core.domain.passages import split_passages
+from soma_core.ports.clock import Clock
 from soma_core.ports.index import Indexed, VectorIndex
+from soma_core.ports.outbox import Held, Outbox
 from soma_core.ports.records import RecordStore
-from soma_core.services.indexing import Indexing
+from soma_core.services.caching import Bodies
+from soma_core.services.copies import CacheDrift, LogDrift, cache_drift, log_drift
+from soma_core.services.progress import IndexState
 
 EXAMPLES = 10
 BATCH = 500
@@ -39,7 +43,11 @@ _MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Where the index of a namespace differs from the records, beyond what is still pending."""
+    """Where index, log and cache of a namespace differ from the records.
+
+    Where workers elsewhere index, what an event that waits explains is not among the `lasting`.
+    Else the index follows the events in order, and what is pending explains any difference.
+    """
 
     namespace: str
     memories: int
@@ -54,36 +62,86 @@ class Drift:
     """Points of older versions whose memory is gone."""
     pending: int
     """Events that the index has not followed yet: they explain differences."""
+    lasting: int
+    """Of these differences, those that no event that waits in the outbox explains; without one, all."""
+    log: LogDrift | None
+    """None where this process indexes by itself."""
+    cache: CacheDrift | None
+    """None where bodies are not cached."""
     examples: Sequence[str]
     """The first differences, a sentence each."""
 
     @property
+    def is_indexed(self) -> bool:
+        """Whether the index is as the records have it, but for what waits."""
+        return not self.lasting
+
+    @property
     def is_clean(self) -> bool:
-        return not (self.missing or self.unembedded or self.stale or self.left)
+        return self.is_indexed and all(each is None or each.is_clean for each in (self.log, self.cache))
+
+    @property
+    def is_good(self) -> bool:
+        """Clean, or with an index that is on its way to be."""
+        on_its_way = self.log is None and self.pending > 0 and (self.cache is None or self.cache.is_clean)
+        return self.is_clean or on_its_way
 
 
-def compare(records: RecordStore, index: VectorIndex, indexing: Indexing, namespace: str) -> Drift:
-    """Read the whole namespace, records and index, and count the differences.
+def compare(
+    records: RecordStore,
+    index: VectorIndex,
+    indexing: IndexState,
+    namespace: str,
+    *,
+    outbox: Outbox | None,
+    bodies: Bodies,
+    clock: Clock,
+) -> Drift:
+    """Read the whole namespace, records, index, outbox and cache, and count the differences.
 
-    Both are read one after the other, and what changes in between looks like a difference: so where there are any, it
+    They are read one after the other, and what changes in between looks like a difference: so where there are any, it
     looks again, and what is not there both times is none.
     """
-    memories, points, differences = _differences(records, index, namespace)
-    if differences:
-        memories, points, again = _differences(records, index, namespace)
-        differences = [each for each in again if each in set(differences)]
+    look = earlier = _look(records, index, outbox, namespace)
+    if look.differences or look.held:
+        look = _look(records, index, outbox, namespace)
+    before, waited = set(earlier.differences), {each.event for each in earlier.held}
+    differences = [each for each in look.differences if each in before]
+    held = [each for each in look.held if each.event in waited]
+    waiting = {each.event.memory_id for each in look.held}
+    lasting = [each for each in differences if each.memory not in waiting]
     kinds = Counter(each.kind for each in differences)
+    cache, copies = cache_drift(records, bodies, namespace) if bodies.cached else (None, [])
     return Drift(
         namespace=namespace,
-        memories=memories,
-        points=points,
+        memories=look.memories,
+        points=look.points,
         missing=kinds["missing"],
         unembedded=kinds["unembedded"],
         stale=kinds["stale"],
         left=kinds["left"],
         pending=max(indexing.backlog(namespace)),
-        examples=[str(each) for each in differences[:EXAMPLES]],
+        lasting=len(lasting),
+        log=log_drift(held, {each.memory for each in differences}, clock()) if outbox else None,
+        cache=cache,
+        examples=[str(each) for each in [*lasting, *copies][:EXAMPLES]],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was found at one time."""
+
+    memories: int
+    points: int
+    differences: Sequence[Difference]
+    held: Sequence[Held]
+    """What waited just before the index was read."""
+
+
+def _look(records: RecordStore, index: VectorIndex, outbox: Outbox | None, namespace: str) -> _Look:
+    held = outbox.held(namespace) if outbox else ()
+    return _Look(*_differences(records, index, namespace), held)
 
 
 def _differences(records: RecordStore, index: VectorIndex, namespace: str) -> tuple[int, int, list[Difference]]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from soma_core.domain.asking import Question, in_first_person
 from soma_core.domain.candidates import Features, features_of
-from soma_core.domain.errors import Unavailable
+from soma_core.domain.errors import Retryable, Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
 from soma_core.domain.query import QUERY_WORDS, Filter, Recall, RecallQuery, contains
@@ -21,8 +21,9 @@ from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
 from soma_core.ports.records import RecordStore
 from soma_core.ports.reranker import Reranker
 from soma_core.services.answering import Answering, Ranked
-from soma_core.services.indexing import Indexing
+from soma_core.services.caching import Bodies
 from soma_core.services.learned import Learned
+from soma_core.services.progress import IndexState
 from soma_core.services.questions import anchored, asked
 from soma_core.services.rerank import Reranking
 
@@ -59,9 +60,10 @@ class Recalling:
         records: RecordStore,
         index: VectorIndex,
         embedder: Embedder,
-        indexing: Indexing,
+        indexing: IndexState,
         clock: Clock,
         learned: Learned,
+        bodies: Bodies,
         reranker: Reranker | None = None,
     ) -> None:
         self._records = records
@@ -70,7 +72,7 @@ class Recalling:
         self._indexing = indexing
         self._clock = clock
         self._learned = learned
-        self._answering = Answering(records, index, embedder.model_id)
+        self._answering = Answering(bodies, index, embedder.model_id)
         self._reranking = Reranking(records, reranker) if reranker else None
         self._refills: dict[str, int] = {}
         """How often a namespace was refilled last: where texts are long, the next question begins there."""
@@ -98,7 +100,8 @@ class Recalling:
         if self._reranking:
             best, scores = self._reranking.reranked(namespace, words, best, scores, degraded)
         cosine = max(gathered.dense.values(), default=None)
-        found = Ranked(words, best, scores, gathered.matches, cosine, degraded)
+        versions = {key: gathered.features[key].version for key in best}
+        found = Ranked(words, best, scores, versions, gathered.matches, cosine, degraded)
         return self._answering.answer(namespace, query, found)
 
     def _scored(
@@ -131,7 +134,7 @@ class Recalling:
     ) -> tuple[list[tuple[Memory, float]], list[Memory]]:
         """The memories nearest in meaning with their cosine, and those nearest by words or too new for either.
 
-        Raises `ModelMissing`.
+        Raises `ModelMissing`, `Unavailable`.
         """
         vector = self._embedder.embed_passages([spoken(text, speaker)])[0]
         waiting = self._indexing.pending(namespace).ids
@@ -145,6 +148,9 @@ class Recalling:
         if self._embedder.ready:
             try:
                 return self._embedder.embed_query(words)
+            except Retryable as error:
+                degraded.append(f"dense: {error.message}, the answer is by words only")
+                return None
             except Exception:
                 log.exception("embedding a question failed")
                 degraded.append("dense: the question could not be embedded, the answer is by words only")
@@ -183,9 +189,7 @@ class Recalling:
         live = self._records.features(namespace, looked_at)
 
         def current(found: Sequence[Match]) -> dict[int, float]:
-            scores = [
-                (memory, score) for memory, version, _, score in found if memory in live and live[memory][0] == version
-            ]
+            scores = [(m, score) for m, version, _, score in found if m in live and live[m].version == version]
             return dict(islice(best_by_memory(scores).items(), most))
 
         dense, lexical, learned = map(current, arms)
@@ -193,7 +197,7 @@ class Recalling:
         if rest := {match.memory for found in short for match in found} - looked_at:
             live = {**live, **self._records.features(namespace, rest)}
             dense, lexical, learned = map(current, arms)
-        moved = {m.memory for found in arms for m in found if m.memory in live and live[m.memory][0] > m.version}
+        moved = {m for found in arms for m, version, _, _ in found if m in live and live[m].version > version}
         return _Gathered(dense, lexical, learned, live, matches, [UUID(int=key) for key in moved])
 
     def _overlaps(

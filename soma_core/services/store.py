@@ -13,7 +13,7 @@ from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import NewMemory, Scope
 from soma_core.domain.receipts import Change, Indexed, Similar, StoreReceipt, StoreStatus
 from soma_core.ports.records import RecordStore, Submission
-from soma_core.services.indexing import Indexing
+from soma_core.services.progress import IndexState
 from soma_core.services.recall import Recalling
 from soma_core.services.requests import request_of
 
@@ -26,7 +26,7 @@ SIMILAR_COSINE = 0.85
 class Storing:
     """Commits memories, then brings their words into the index when that is quick."""
 
-    def __init__(self, records: RecordStore, indexing: Indexing, recalling: Recalling) -> None:
+    def __init__(self, records: RecordStore, indexing: IndexState, recalling: Recalling) -> None:
         self._records = records
         self._indexing = indexing
         self._recalling = recalling

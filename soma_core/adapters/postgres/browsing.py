@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from soma_core.adapters.postgres.pool import Pool
-from soma_core.adapters.postgres.rows import memory, micros, ns_of, where
+from soma_core.adapters.postgres.rows import memory, ns_of, where
+from soma_core.adapters.values import micros
 from soma_core.domain.memory import Memory, numbers
 from soma_core.domain.query import BrowseQuery, Filter, Page
 from soma_core.domain.terms import Terms

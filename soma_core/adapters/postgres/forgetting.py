@@ -14,9 +14,10 @@ from psycopg2.extensions import connection
 from soma_core.adapters.postgres.ledger import conflict
 from soma_core.adapters.postgres.pool import unhurried
 from soma_core.adapters.postgres.queries import QUERIES
-from soma_core.adapters.postgres.rows import compact, micros, ns_of, texts, where
-from soma_core.adapters.postgres.storing import enter
+from soma_core.adapters.postgres.rows import ns_of, texts, where
+from soma_core.adapters.postgres.storing import enter, into_outbox
 from soma_core.adapters.postgres.transaction import Transaction
+from soma_core.adapters.values import compact, micros
 from soma_core.domain.events import EventKind
 from soma_core.domain.memory import State
 from soma_core.domain.query import Selection
@@ -52,6 +53,7 @@ def forget(
         values = {"ns": ns, "ids": ids[start : start + CHUNK], "now": micros(now), "reason": reason, "kind": kind.value}
         tx.run(QUERIES["purge" if purge else "forget"], values)
         tx.run(QUERIES["record_events"], values)
+        into_outbox(tx, {ns: len(ids[start : start + CHUNK])})
         tx.send()
     if purge and ids:
         tx.run(QUERIES["erase_due"], {})

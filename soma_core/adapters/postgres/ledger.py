@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from soma_core.adapters.postgres.rows import compact, micros, moment, ns_of
+from soma_core.adapters.postgres.rows import ns_of
+from soma_core.adapters.values import compact, micros, moment
 from soma_core.domain.errors import Conflict, SomaError
 from soma_core.domain.events import EventKind
 from soma_core.domain.memory import (

@@ -1,14 +1,13 @@
-"""EventLog on Postgres: the outbox table."""
+"""EventLog on Postgres: the table `events`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from uuid import UUID
 
 from soma_core.adapters.postgres.pool import Pool
 from soma_core.adapters.postgres.queries import QUERIES
-from soma_core.adapters.postgres.rows import moment, ns_of
-from soma_core.domain.events import Event, EventKind
+from soma_core.adapters.postgres.rows import event, ns_of
+from soma_core.domain.events import Event
 
 
 class PostgresEventLog:
@@ -40,7 +39,4 @@ class PostgresEventLog:
 
     def _events(self, query: str, namespace: str, after: int, limit: int) -> Sequence[Event]:
         values = {"ns": ns_of(namespace), "after": after, "limit": limit}
-        return [
-            Event(offset, namespace, UUID(key), version, EventKind(kind), moment(time))
-            for offset, key, version, kind, time in self._pool.read(QUERIES[query], values)
-        ]
+        return [event(namespace, row) for row in self._pool.read(QUERIES[query], values)]

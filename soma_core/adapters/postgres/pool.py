@@ -112,7 +112,7 @@ class Pool:
             self._used += 1
             db = self._idle.pop() if self._idle else None
         try:
-            db = db or self._connect()
+            db = db or self.connect()
             yield db
         finally:
             self._take_back(db)
@@ -127,7 +127,8 @@ class Pool:
         for db in idle:
             db.close()
 
-    def _connect(self) -> connection:
+    def connect(self) -> connection:
+        """A connection beside those of the pool, for whoever closes it."""
         try:
             return connect(self.address)
         except InvalidInput as error:  # what was right when the store was opened is no caller's fault

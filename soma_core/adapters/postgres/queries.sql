@@ -129,9 +129,10 @@ SELECT id, version FROM memories WHERE ns = %(ns)s AND state = 'live';
 -- One thing that the store remembers of itself.
 SELECT value FROM meta WHERE key = %(key)s;
 
--- set_meta --
--- Remember it.
-INSERT INTO meta VALUES (%(key)s, %(value)s) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+-- change_meta --
+-- Remember something else, if it is still what was found.
+INSERT INTO meta VALUES (%(key)s, %(value)s) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+WHERE meta.value = %(found)s RETURNING key;
 
 -- forget_meta --
 -- Forget it if it is still this.
@@ -184,6 +185,118 @@ SELECT "offset" FROM events WHERE ns = %(ns)s ORDER BY "offset" DESC LIMIT 1;
 -- How many events come after an offset, counted up to a million.
 SELECT count(*) FROM (SELECT 1 FROM events WHERE ns = %(ns)s AND "offset" > %(after)s LIMIT 1000000) AS later;
 
+-- into_outbox --
+-- Put the last `n` events of each of these namespaces, which are this transaction's own, into the outbox if it is in use.
+INSERT INTO outbox (ns, "offset", id, version, kind, time)
+SELECT w.ns, e.* FROM unnest(%(ns)s::uuid[], %(n)s::int[]) AS w (ns, n) CROSS JOIN LATERAL (
+    SELECT "offset", id, version, kind, time FROM events WHERE ns = w.ns ORDER BY "offset" DESC LIMIT w.n
+) AS e
+WHERE EXISTS (SELECT FROM meta WHERE key = 'outbox');
+
+-- begin_outbox --
+-- Use the outbox from now on. Who wrote events without looking for it is waited for: those are there for being adopted.
+LOCK TABLE events IN SHARE MODE;
+INSERT INTO meta VALUES ('outbox', 'begun') ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- outbox_adopted --
+-- All that was recorded before it was used has been taken in.
+UPDATE meta SET value = 'adopted' WHERE key = 'outbox';
+
+-- end_outbox --
+-- Use it no longer; what waits there is found by its place among the events.
+DELETE FROM meta WHERE key = 'outbox';
+DELETE FROM outbox;
+
+-- unsent --
+-- The next events to send. Those of one memory have growing offsets.
+SELECT ns, "offset", id, version, kind, time FROM outbox WHERE NOT sent ORDER BY "offset" LIMIT %(limit)s;
+
+-- names --
+-- The names that stand behind these `ns`.
+SELECT ns, name FROM namespaces WHERE ns = ANY (%(ns)s::uuid[]);
+
+-- unhurried --
+-- Commit before this transaction is on the disk: should a crash of the server take it, it is done again.
+SET LOCAL synchronous_commit = off;
+
+-- lock_waiting --
+-- Lock those of these events that are in the outbox, in the order given: all who mark them do so first and in the same
+-- order, so that nobody waits in a circle.
+SELECT count(*) FROM unnest(%(ns)s::uuid[], %(offsets)s::bigint[]) AS w (ns, "offset") CROSS JOIN LATERAL (
+    SELECT 1 FROM outbox WHERE ns = w.ns AND "offset" = w."offset" FOR UPDATE
+) AS o;
+
+-- mark_sent --
+-- The log has these, which are locked.
+UPDATE outbox SET sent = true WHERE ctid = ANY (ARRAY(
+    SELECT o.at FROM unnest(%(ns)s::uuid[], %(offsets)s::bigint[]) AS w (ns, "offset") CROSS JOIN LATERAL (
+        SELECT ctid AS at FROM outbox WHERE ns = w.ns AND "offset" = w."offset" LIMIT 1
+    ) AS o
+)) AND NOT sent;
+
+-- mark_words --
+-- The words of these, which are locked, are in the index of a generation. Whether this generation serves.
+WITH serving AS (
+    SELECT coalesce(max((value::json #>> '{serving,number}')::int), %(generation)s) = %(generation)s AS is_mine
+    FROM meta WHERE key = 'generations'
+), marked AS (
+    UPDATE outbox SET words = true WHERE (SELECT is_mine FROM serving) AND NOT words AND ctid = ANY (ARRAY(
+        SELECT o.at FROM unnest(%(ns)s::uuid[], %(offsets)s::bigint[]) AS w (ns, "offset") CROSS JOIN LATERAL (
+            SELECT ctid AS at FROM outbox WHERE ns = w.ns AND "offset" = w."offset" LIMIT 1
+        ) AS o
+    ))
+)
+SELECT is_mine FROM serving;
+
+-- mark_vectors --
+-- All of these, which are locked, is in the index of a generation. Whether this generation serves.
+WITH serving AS (
+    SELECT coalesce(max((value::json #>> '{serving,number}')::int), %(generation)s) = %(generation)s AS is_mine
+    FROM meta WHERE key = 'generations'
+), marked AS (
+    DELETE FROM outbox WHERE (SELECT is_mine FROM serving) AND ctid = ANY (ARRAY(
+        SELECT o.at FROM unnest(%(ns)s::uuid[], %(offsets)s::bigint[]) AS w (ns, "offset") CROSS JOIN LATERAL (
+            SELECT ctid AS at FROM outbox WHERE ns = w.ns AND "offset" = w."offset" LIMIT 1
+        ) AS o
+    ))
+)
+SELECT is_mine FROM serving;
+
+-- waiting --
+-- Those of these events that are in the outbox, and whether their words are in the index.
+SELECT o.* FROM unnest(%(ns)s::uuid[], %(offsets)s::bigint[]) AS w (ns, "offset") CROSS JOIN LATERAL (
+    SELECT ns, "offset", words FROM outbox WHERE ns = w.ns AND "offset" = w."offset" LIMIT 1
+) AS o;
+
+-- newest_wordless --
+-- The last events whose words are not in the index, the newest first.
+SELECT "offset", id, version, kind, time FROM outbox
+WHERE ns = %(ns)s AND NOT words ORDER BY "offset" DESC LIMIT %(limit)s;
+
+-- held --
+-- All that waits, and how far each has come.
+SELECT "offset", id, version, kind, time, sent, words FROM outbox WHERE ns = %(ns)s ORDER BY "offset";
+
+-- backlog --
+-- How many events wait for their words, how many for their vectors, both counted up to a million, since when, and for the
+-- index of which generation.
+SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE ns = %(ns)s AND NOT words LIMIT 1000000) AS w),
+    (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE ns = %(ns)s LIMIT 1000000) AS v),
+    (SELECT time FROM outbox WHERE ns = %(ns)s ORDER BY "offset" LIMIT 1),
+    (SELECT (value::json #>> '{serving,number}')::int FROM meta WHERE key = 'generations');
+
+-- adopt --
+-- Put some of the events after an offset into the outbox, and to be sent again those that are there; the last one's
+-- offset, and how many were not there.
+WITH next AS (
+    SELECT ns, "offset", id, version, kind, time FROM events
+    WHERE ns = %(ns)s AND "offset" > %(after)s ORDER BY "offset" LIMIT %(limit)s
+), taken AS (
+    INSERT INTO outbox (ns, "offset", id, version, kind, time) SELECT * FROM next
+    ON CONFLICT (ns, "offset") DO UPDATE SET sent = false, words = false RETURNING "offset", xmax = 0 AS fresh
+)
+SELECT max("offset"), count(*) FILTER (WHERE fresh) FROM taken;
+
 -- add_token --
 -- Keep a token; nothing when its id is taken by another one.
 INSERT INTO tokens AS t (id, namespace, scopes, created_at, expires_at, revoked_at, name, digest)
@@ -222,3 +335,17 @@ SELECT count(*) || ' counts that are not those of the memories' FROM (
     SELECT ns, state, coalesce(type, '') AS type, count(*) AS n FROM memories GROUP BY 1, 2, 3
 ) AS real FULL JOIN (SELECT * FROM counts WHERE n <> 0) AS kept USING (ns, state, type)
 WHERE real.n IS DISTINCT FROM kept.n HAVING count(*) > 0;
+
+-- take_turn --
+-- Take a turn, unless another connection has it.
+SELECT pg_try_advisory_lock(%(number)s);
+
+-- keep_turn --
+-- The connection that has a turn still lives.
+SELECT true;
+
+-- turn_holder --
+-- Who has a turn.
+SELECT a.application_name, host(a.client_addr) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %(high)s AND l.objid = %(low)s AND l.objsubid = 1
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());

@@ -14,13 +14,16 @@ from soma_core.adapters.postgres.errors import Address, translated
 from soma_core.adapters.postgres.forgetting import earlier_receipt, forget, selected, selecting, vacuum
 from soma_core.adapters.postgres.log import PostgresEventLog
 from soma_core.adapters.postgres.migrate import check_schema, check_server
+from soma_core.adapters.postgres.outbox import PostgresOutbox
 from soma_core.adapters.postgres.pool import Pool, connect, unhurried
 from soma_core.adapters.postgres.queries import QUERIES
-from soma_core.adapters.postgres.rows import memory, micros, ns_of, texts
+from soma_core.adapters.postgres.rows import memory, ns_of, texts
 from soma_core.adapters.postgres.storing import GatheredStores, store_all
 from soma_core.adapters.postgres.tokens import PostgresTokenStore
+from soma_core.adapters.values import micros
 from soma_core.domain.candidates import Features
 from soma_core.domain.errors import SomaError
+from soma_core.domain.generations import Generations
 from soma_core.domain.memory import Memory, MemoryType, State
 from soma_core.domain.query import BrowseQuery, Filter, Page, Selection
 from soma_core.domain.receipts import Change, Forgotten
@@ -56,7 +59,7 @@ class PostgresRecordStore:
         self._store_id = self._meta("store_id") or ""
 
     def store(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
-        return self._stores.store(submissions)
+        return self._stores.take(submissions)
 
     def _store(self, submissions: Sequence[Submission]) -> list[list[Change] | SomaError]:
         return self._pool.write(lambda tx: store_all(tx, submissions, self._clock()))
@@ -142,11 +145,12 @@ class PostgresRecordStore:
     def live(self, namespace: str) -> Mapping[UUID, int]:
         return {UUID(key): version for key, version in self._read("live", namespace)}
 
-    def serving_model(self) -> str | None:
-        return self._meta("model")
+    def generations(self) -> Generations | None:
+        return Generations.parse(self._meta("generations"), self._meta("model"))
 
-    def serve_model(self, model_id: str) -> None:
-        self._pool.write(lambda tx: tx.run(QUERIES["set_meta"], {"key": "model", "value": model_id}))
+    def change_generations(self, found: Generations | None, wanted: Generations) -> bool:
+        values = {"key": "generations", "value": wanted.text(), "found": found.text() if found else None}
+        return bool(self._pool.write(lambda tx: tx.fetch(QUERIES["change_meta"], values)))
 
     def was_indexed(self, namespace: str) -> bool:
         return self._read("was_indexed", namespace) == [(True,)]
@@ -181,6 +185,10 @@ class PostgresRecordStore:
     def log(self) -> PostgresEventLog:
         """The event log in the same database."""
         return PostgresEventLog(self._pool)
+
+    def outbox(self) -> PostgresOutbox:
+        """What of it is not in the index everywhere."""
+        return PostgresOutbox(self._pool)
 
     def tokens(self) -> PostgresTokenStore:
         """The tokens in the same database."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from soma_core.domain.memory import Memory, MemoryType
+from soma_core.adapters.values import memory_of, micros, moment
+from soma_core.domain.events import Event, EventKind
+from soma_core.domain.memory import Memory
 from soma_core.domain.query import Filter
-
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @lru_cache(4_096)
@@ -28,21 +25,6 @@ def lock_key(ns: str) -> int:
     return int.from_bytes(UUID(ns).bytes[:8], signed=True)
 
 
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970 UTC."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment(microseconds: int) -> datetime:
-    """The instant so many microseconds after 1970 UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def compact(value: object) -> str:
-    """JSON without spaces."""
-    return _JSON.encode(value)
-
-
 def texts(ids: Iterable[UUID]) -> list[str]:
     """Ids as Postgres takes them."""
     return [str(key) for key in ids]
@@ -50,25 +32,13 @@ def texts(ids: Iterable[UUID]) -> list[str]:
 
 def memory(namespace: str, row: Sequence[Any]) -> Memory:
     """From `created_at` and what a version says, as the queries name it."""
-    created, key, version, recorded, text, type_, tags, thread, position, speaker, occurred = row[:11]
-    coordinate, weight, payload = row[11:]
-    return Memory(
-        id=UUID(key),
-        namespace=namespace,
-        version=version,
-        text=text,
-        type=MemoryType(type_),
-        tags=tuple(json.loads(tags)),
-        thread=thread,
-        position=position,
-        speaker=speaker,
-        occurred_at=moment(occurred),
-        recorded_at=moment(recorded),
-        created_at=moment(created),
-        coordinate=coordinate,
-        importance=weight,
-        payload=json.loads(payload),
-    )
+    return memory_of(namespace, UUID(row[1]), row)
+
+
+def event(namespace: str, row: Sequence[Any]) -> Event:
+    """From offset, id, version, kind and time."""
+    offset, key, version, kind, time = row
+    return Event(offset, namespace, UUID(key), version, EventKind(kind), moment(time))
 
 
 def where(ns: str, wanted: Filter) -> tuple[str, dict[str, Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from soma_core.adapters.gathering import Gathering, Job
 from soma_core.adapters.postgres.ledger import Ledger, Outcome, Pair, Standing
 from soma_core.adapters.postgres.queries import QUERIES
 from soma_core.adapters.postgres.rows import lock_key, memory, ns_of
@@ -57,7 +58,14 @@ def _write(tx: Transaction, ledger: Ledger) -> None:
     tx.insert("versions", VERSION, ledger.entries, ledger.version_row)
     tx.insert("memory_tags", "ns, id, tag", tags, list)
     tx.insert("events", "ns, id, version, kind, time", ledger.entries, ledger.event_row)
+    into_outbox(tx, Counter(entry.pair[0] for entry in ledger.entries))
     tx.insert("requests", "ns, id, digest, receipt, time", ledger.requests, list)
+
+
+def into_outbox(tx: Transaction, events: Mapping[str, int]) -> None:
+    """Put the last so many events of each namespace into the outbox, where it is used."""
+    if events:
+        tx.run(QUERIES["into_outbox"], {"ns": list(events), "n": list(events.values())})
 
 
 def _known(tx: Transaction, submissions: Sequence[Submission]) -> dict[Pair, tuple[str, str]]:
@@ -101,71 +109,22 @@ def _pairs(pairs: Sequence[Pair], second: str) -> dict[str, Any]:
     return {"ns": [pair[0] for pair in pairs], second: [pair[1] for pair in pairs]}
 
 
-class _Job:
-    """A caller's submissions and what came of them."""
-
-    __slots__ = ("done", "error", "outcomes", "submissions", "turn")
-
-    def __init__(self, submissions: Sequence[Submission]) -> None:
-        self.submissions = submissions
-        self.outcomes: list[Outcome] = []
-        self.error: BaseException | None = None
-        self.done = False
-        self.turn = threading.Lock()
-        self.turn.acquire()
-
-
-class GatheredStores:
-    """Stores that come while a commit is at work share the next one.
-
-    One caller leads: it stores what waits, wakes the callers, and the first who came meanwhile to lead next.
-    """
+class GatheredStores(Gathering[Sequence[Submission], list[Outcome]]):
+    """Stores that come while a commit is at work share the next one."""
 
     def __init__(self, store: Callable[[Sequence[Submission]], list[Outcome]]) -> None:
+        super().__init__(most=TOGETHER)
         self._store = store
-        self._lock = threading.Lock()
-        self._queue: list[_Job] = []
-        self._led = False
 
-    def store(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """Store these, with whatever else waits."""
-        job = _Job(submissions)
-        with self._lock:
-            self._queue.append(job)
-            leads, self._led = not self._led, True
-        if not leads:
-            job.turn.acquire()
-        if not job.done:
-            self._lead(job)
-        if job.error is not None:
-            raise job.error
-        return job.outcomes
-
-    def _lead(self, own: _Job) -> None:
-        with self._lock:
-            jobs, self._queue = self._queue[:TOGETHER], self._queue[TOGETHER:]
+    def carry_out(self, jobs: Sequence[Job[Sequence[Submission], list[Outcome]]]) -> None:
         try:
-            self._carry_out(jobs)
-        finally:
-            with self._lock:
-                following = self._queue[:1]
-                self._led = bool(following)
-            for job in (*jobs, *following):
-                if job is not own:
-                    job.turn.release()
-
-    def _carry_out(self, jobs: Sequence[_Job]) -> None:
-        try:
-            outcomes = iter(self._store([each for job in jobs for each in job.submissions]))
+            outcomes = iter(self._store([each for job in jobs for each in job.work]))
             for job in jobs:
-                job.outcomes = [next(outcomes) for _ in job.submissions]
+                job.result = [next(outcomes) for _ in job.work]
         except BaseException as error:
-            if len(jobs) > 1 and not isinstance(error, Retryable):  # one of them is at fault: each for itself
-                for job in jobs:
-                    self._carry_out([job])
-            else:
+            if len(jobs) == 1 or isinstance(error, Retryable):
                 for job in jobs:
                     job.error = error
-        finally:
-            for job in jobs:
-                job.done = True
+            else:  # one of them is at fault: each for itself
+                for job in jobs:
+                    self.carry_out([job])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from soma_core.adapters.postgres.pool import Pool
 from soma_core.adapters.postgres.queries import QUERIES
-from soma_core.adapters.postgres.rows import micros, moment
+from soma_core.adapters.values import micros, token_of
 from soma_core.domain.errors import Conflict
 from soma_core.domain.tokens import Token
 
@@ -38,25 +36,11 @@ class PostgresTokenStore:
 
     def find(self, token_id: str) -> tuple[Token, bytes] | None:
         rows = self._pool.read(QUERIES["find_token"], {"id": token_id})
-        return (_token(rows[0][:-1]), bytes(rows[0][-1])) if rows else None
+        return (token_of(rows[0][:-1]), bytes(rows[0][-1])) if rows else None
 
     def list(self) -> list[Token]:
-        return [_token(row) for row in self._pool.read(QUERIES["tokens"], {})]
+        return [token_of(row) for row in self._pool.read(QUERIES["tokens"], {})]
 
     def revoke(self, token_id: str, at: datetime) -> Token | None:
         rows = self._pool.write(lambda tx: tx.fetch(QUERIES["revoke_token"], {"id": token_id, "at": micros(at)}))
-        return _token(rows[0]) if rows else None
-
-
-def _token(row: Sequence[Any]) -> Token:
-    """From the columns of the query `tokens`."""
-    key, namespace, scopes, created, expires, revoked, name = row
-    return Token(
-        id=key,
-        namespace=namespace,
-        scopes=tuple(scopes.split(",")),
-        created_at=moment(created),
-        expires_at=moment(expires) if expires is not None else None,
-        revoked_at=moment(revoked) if revoked is not None else None,
-        name=name,
-    )
+        return token_of(rows[0]) if rows else None
