@@ -13,7 +13,7 @@ from soma_core.adapters.qdrant import filters
 from soma_core.adapters.qdrant.edge_filters import edge_filter
 from soma_core.adapters.qdrant.names import Names
 from soma_core.adapters.qdrant.points import CURRENT, DENSE, KEY, LEARNED, OLD, SCOPE, WORDS, match, payload, point_id
-from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush_shard, named
+from soma_core.adapters.qdrant.shards import MARK, Shard, engine_failures, flush_shard, mix, named
 from soma_core.adapters.qdrant.shelf import Shelf
 from soma_core.adapters.qdrant.stamps import Stamp, list_files, write_stamp
 from soma_core.adapters.qdrant.turns import Turns
@@ -42,13 +42,15 @@ class EdgeIndex:
         *,
         store_id: str,
         model_id: str,
-        dimensions: int,
+        dimensions: int | None,
         language: str = "english",
         sparse_model_id: str | None = None,
         max_open: int = 16,
+        turns: Turns | None = None,
     ) -> None:
+        """`dimensions` None: no new namespace can be made. `turns`: taken with other indexes of this process."""
         self._words = Words(language)
-        self._turns = Turns()
+        self._turns = turns or Turns()
         self._names = Names()
         self._learns = sparse_model_id is not None
         stamp = Stamp("", store_id, model_id, language, sparse_model_id=sparse_model_id)
@@ -58,24 +60,27 @@ class EdgeIndex:
         with self._shelf.made(namespace) as shard:
             for start in range(0, len(points), SLICE):
                 batch = [self._point(point) for point in points[start : start + SLICE]]
+                if shard.plain and not all(point.current for point in points[start : start + SLICE]):
+                    mix(shard)
                 self._update(namespace, shard, edge.UpdateOperation.upsert_points(batch))
 
     def retire(self, namespace: str, memory_id: UUID, version: int) -> None:
         wanted = edge_filter(filters.below(memory_id, version))
         with self._shelf.found(namespace) as shard:
             if shard:
+                mix(shard)
                 self._update(namespace, shard, edge.UpdateOperation.set_payload_by_filter(wanted, {SCOPE: OLD}))
 
     def remove(self, namespace: str, memory_id: UUID, version: int) -> None:
         wanted = edge_filter(filters.below(memory_id, version))
         with self._shelf.found(namespace) as shard:
             if shard:
+                mix(shard)
                 self._update(namespace, shard, edge.UpdateOperation.delete_points_by_filter(wanted))
 
     def search(self, namespace: str, query: IndexQuery) -> Matches:
-        arms = self._arms(query)
         with self._shelf.found(namespace) as shard:
-            if not shard or not arms:
+            if not shard or not (arms := self._arms(query, shard.plain)):
                 return Matches((), ())
             with self._turns.query(), engine_failures(f"the index of {named(namespace)} could not be searched"):
                 lists = shard.engine.query_batch(edge.QueryBatchRequest(list(arms.values())))
@@ -86,9 +91,7 @@ class EdgeIndex:
         def read(ids: list[Any]) -> dict[UUID, dict[str, Any]]:
             return {cast(UUID, record.id): record.payload or {} for record in shard.engine.retrieve(ids, KEY, False)}
 
-        scored = [(cast(UUID, point.id), point.score) for point in points]
-        self._names.learn([point_id for point_id, _ in scored], read)
-        return self._names.matches(scored)
+        return self._names.matches([(cast("UUID", point.id), point.score) for point in points], read)
 
     def overlap(self, query: str, texts: Sequence[str]) -> list[float]:
         return self._words.overlaps(query, texts)
@@ -148,10 +151,15 @@ class EdgeIndex:
             vectors[LEARNED] = _sparse(point.learned)
         return edge.Point(point_id(point.memory_id, point.version, point.passage), vectors, payload(point))
 
-    def _arms(self, query: IndexQuery) -> dict[str, edge.QueryRequest]:
-        """The engine's request for each arm that has something to look for."""
+    def _arms(self, query: IndexQuery, plain: bool) -> dict[str, edge.QueryRequest]:
+        """The engine's request for each arm that has something to look for.
+
+        In a plain shard all points are in scope, and those that count for how rare a word is are those that are there:
+        asked for, both cost time that grows with the shard.
+        """
         arms: dict[str, edge.QueryRequest] = {}
-        wanted = edge_filter(filters.searched(query.filter))
+        conditions = [each for each in filters.searched(query.filter) if not (plain and each == filters.IN_SCOPE)]
+        wanted = edge_filter(conditions) if conditions else None
         if query.vector is not None:
             rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
             arms[DENSE] = edge.QueryRequest(
@@ -169,7 +177,7 @@ class EdgeIndex:
                 query=nearest,
                 with_payload=False,
                 filter=wanted,
-                params=edge.SearchParams(idf=edge.IdfParams(corpus=EVERYTHING)),
+                params=None if plain else edge.SearchParams(idf=edge.IdfParams(corpus=EVERYTHING)),
             )
         if self._learns and query.learned:
             nearest = edge.Query.Nearest(_sparse(query.learned), using=LEARNED)

@@ -44,11 +44,12 @@ class During:
 
 
 Condition = Is | OneOf | Below | During
+IN_SCOPE = Is(SCOPE, CURRENT)
 
 
 def searched(wanted: Filter) -> list[Condition]:
     """Current points that meet every condition of `wanted`."""
-    conditions: list[Condition] = [Is(SCOPE, CURRENT), *(Is(LABELS, label("tag", tag)) for tag in wanted.tags)]
+    conditions: list[Condition] = [IN_SCOPE, *(Is(LABELS, label("tag", tag)) for tag in wanted.tags)]
     if wanted.types:
         conditions.append(OneOf(LABELS, tuple(label("type", kind) for kind in wanted.types)))
     if wanted.thread is not None:

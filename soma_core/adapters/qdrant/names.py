@@ -23,20 +23,27 @@ class Names:
     def __init__(self) -> None:
         self._known: dict[int, Name] = {}
 
-    def learn(self, ids: Sequence[UUID], read: Callable[[list[Any]], Mapping[UUID, Mapping[str, Any]]]) -> None:
-        """Remember the names of these points; `read` gives payloads by id."""
-        missing = [each for each in ids if each.int not in self._known]
-        if not missing:
-            return
-        if len(self._known) + len(missing) > REMEMBERED:
-            self._known = {each.int: self._known[each.int] for each in ids if each.int in self._known}
-        for point_id, payload in read(missing).items():
-            self._known[point_id.int] = UUID(payload[MEMORY]).int, payload[VERSION], payload[PASSAGE]
+    def matches(
+        self,
+        points: Sequence[tuple[UUID, float]],
+        read: Callable[[list[Any]], Mapping[UUID, Mapping[str, Any]]],
+    ) -> list[Match]:
+        """The passages of scored points: best first, equal ones by memory id, version and passage.
 
-    def matches(self, scored: Sequence[tuple[UUID, float]]) -> list[Match]:
-        """The passages of scored points: best first, equal ones by memory id, version and passage."""
+        `read` gives payloads by id, for the points that are not remembered.
+        """
+        keys = [point.int for point, _ in points]
+        if missing := [point for (point, _), key in zip(points, keys, strict=True) if key not in self._known]:
+            self._learn(keys, read(missing))
         known = self._known
-        found = [Match(*known[point.int], score) for point, score in scored if point.int in known]
-        if len({score for _, score in scored}) < len(scored):
+        scores = [score for _, score in points]
+        found = [Match(*known[key], score) for key, score in zip(keys, scores, strict=True) if key in known]
+        if len(set(scores)) < len(scores):
             found.sort(key=lambda match: (-match[3], *match[:3]))
         return found
+
+    def _learn(self, keys: Sequence[int], payloads: Mapping[UUID, Mapping[str, Any]]) -> None:
+        if len(self._known) + len(payloads) > REMEMBERED:
+            self._known = {key: self._known[key] for key in keys if key in self._known}
+        for point, payload in payloads.items():
+            self._known[point.int] = UUID(payload[MEMORY]).int, payload[VERSION], payload[PASSAGE]

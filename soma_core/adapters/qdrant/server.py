@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -44,11 +44,16 @@ class ServerIndex:
         *,
         store_id: str,
         model_id: str,
-        dimensions: int,
+        dimensions: int | None,
         language: str = "english",
         sparse_model_id: str | None = None,
         max_open: int = 10_000,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`dimensions` None: those of the collection, which must be there.
+
+        `is_wanted`: whether a collection that was lost is made again.
+        """
         self._client = client
         self._collection = collection
         self._dimensions = dimensions
@@ -57,6 +62,7 @@ class ServerIndex:
         stamp = Stamp("", store_id, model_id, language, sparse_model_id=sparse_model_id)
         self._tenants = Tenants(client, collection, stamp, max_open=max_open, seconds=WRITE_SECONDS)
         self._closed = False
+        self._is_wanted = is_wanted
         prepare_collection(client, collection, dimensions, WRITE_SECONDS, learned=self._learns)
 
     def put(self, namespace: str, points: Sequence[IndexPoint]) -> None:
@@ -133,14 +139,20 @@ class ServerIndex:
             with server_failures(what):
                 yield
         except Gone as gone:
-            self._begin_anew()
-            raise Unavailable(f"{what}: the collection {self._collection!r} was gone, it is made anew") from gone
+            todo = "it is made anew" if self._begin_anew() else "another one serves: see `soma stats`"
+            raise Unavailable(f"{what}: the collection {self._collection!r} was gone, {todo}") from gone
 
-    def _begin_anew(self) -> None:
-        """Make the collection again that somebody deleted; its namespaces are then rebuilt from the records."""
+    def _begin_anew(self) -> bool:
+        """Make the collection again that somebody deleted, unless it is deleted for good; whether that was done.
+
+        Its namespaces are then rebuilt from the records.
+        """
+        if not self._is_wanted():
+            return False
         with server_failures(f"the collection {self._collection!r} is gone and could not be made again"):
             prepare_collection(self._client, self._collection, self._dimensions, WRITE_SECONDS, learned=self._learns)
             self._tenants.check_all()
+        return True
 
     def _page(self, tenant: str, offset: Any) -> tuple[list[Indexed], Any]:
         """The next points from `offset` on, and where to go on from, None at the end."""

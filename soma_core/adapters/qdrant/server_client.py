@@ -69,8 +69,7 @@ def describe(address: Address, collection: str) -> str:
     """The server in a few words. Raises as `connect` does."""
     with closing(connect(address, collection)) as client, starting(address):
         way = "gRPC" if client.init_options["prefer_grpc"] else "REST"
-        there = "" if client.collection_exists(collection) else ", which is not made yet"
-        return f"Qdrant {client.info().version} at {address.host} over {way}, collection {collection!r}{there}"
+        return f"Qdrant {client.info().version} at {address.host} over {way}, collection {collection!r}"
 
 
 def _check(address: Address, collection: str) -> str:

@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient, models
 
 from soma_core.adapters.qdrant.points import AT, DENSE, LABELS, LEARNED, MEMORY, SCOPE, VERSION, WORDS
 from soma_core.adapters.qdrant.server_requests import TENANT
-from soma_core.domain.errors import InvalidInput, ModelMismatch
+from soma_core.domain.errors import InvalidInput, ModelMismatch, Unavailable
 
 FIELDS: Mapping[str, Any] = {
     TENANT: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
@@ -22,13 +22,17 @@ FIELDS: Mapping[str, Any] = {
 """Every field that a filter uses: a server may be told to refuse filters on others."""
 
 
-def prepare_collection(client: QdrantClient, name: str, dimensions: int, seconds: int, *, learned: bool) -> None:
+def prepare_collection(client: QdrantClient, name: str, dimensions: int | None, seconds: int, *, learned: bool) -> None:
     """Make the collection or check that it is Soma's, for vectors of these dimensions; index the fields.
 
     Every new collection has room for the learned arm, which costs nothing empty; `learned` says that it must be there.
     Raises `ModelMismatch` for other dimensions, `InvalidInput` for a collection of something else.
     """
     if not client.collection_exists(name):
+        if dimensions is None:
+            raise Unavailable(
+                f"the collection {name!r} is gone and cannot be made without the model that it was built with"
+            )
         _create(client, name, dimensions, seconds)
     info = client.get_collection(name)
     _check(name, info.config.params, dimensions)
@@ -40,13 +44,6 @@ def prepare_collection(client: QdrantClient, name: str, dimensions: int, seconds
         )
     for field in FIELDS.keys() - info.payload_schema.keys():
         client.create_payload_index(name, field, FIELDS[field], timeout=seconds)
-
-
-def held_dimensions(client: QdrantClient, name: str) -> int | None:
-    """How long the vectors of a collection are; None where there is none, or none of Soma's."""
-    if not client.collection_exists(name):
-        return None
-    return _dimensions(client.get_collection(name).config.params)
 
 
 def _create(client: QdrantClient, name: str, dimensions: int, seconds: int) -> None:
@@ -74,14 +71,14 @@ def _create(client: QdrantClient, name: str, dimensions: int, seconds: int) -> N
             raise
 
 
-def _check(name: str, params: models.CollectionParams, dimensions: int) -> None:
+def _check(name: str, params: models.CollectionParams, dimensions: int | None) -> None:
     found = _dimensions(params)
     if found is None:
         raise InvalidInput(
             f"QDRANT_COLLECTION: the collection {name!r} on the Qdrant server is not Soma's: name another",
             fields=("QDRANT_COLLECTION",),
         )
-    if found != dimensions:
+    if dimensions not in (None, found):
         raise ModelMismatch(
             f"the collection {name!r} holds vectors of {found} dimensions, but SOMA_EMBEDDING_MODEL gives "
             f"{dimensions}: set it back, or run `soma reindex` to rebuild the index from the records with that model",

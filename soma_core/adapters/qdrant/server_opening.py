@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qdrant_client import QdrantClient
 
 from soma_core.adapters.qdrant.server import ServerIndex
 from soma_core.adapters.qdrant.server_client import START_SECONDS, Address, connect, starting
-from soma_core.adapters.qdrant.server_collection import held_dimensions
-from soma_core.adapters.qdrant.server_tenants import STAMPS, find_stamps, whose
-from soma_core.domain.errors import InvalidInput, ModelMismatch
+from soma_core.adapters.qdrant.server_tenants import find_stamps, whose
+from soma_core.domain.errors import ModelMismatch
 
 
 def open_server_index(
@@ -17,21 +18,19 @@ def open_server_index(
     *,
     store_id: str,
     model_id: str,
-    dimensions: int,
+    dimensions: int | None,
     language: str = "english",
     sparse_model_id: str | None = None,
-    accept_model: bool = False,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> ServerIndex:
     """Connect, check the server and the collection, and make that where there is none.
 
-    With `accept_model` what another model has left is no reason to refuse: it is to be built anew.
+    `is_wanted` as `ServerIndex` has it.
     Raises `Unavailable`, `InvalidInput` and `ModelMismatch`, which name the setting, and the host where it matters.
     """
     client = connect(address, collection)
     try:
         with starting(address):
-            if accept_model:
-                _make_way(client, collection, store_id, dimensions)
             index = ServerIndex(
                 client,
                 collection,
@@ -40,9 +39,9 @@ def open_server_index(
                 dimensions=dimensions,
                 language=language,
                 sparse_model_id=sparse_model_id,
+                is_wanted=is_wanted,
             )
-            if not accept_model:
-                _check_model(client, collection, store_id, model_id)
+            _check_model(client, collection, store_id, model_id)
             return index
     except BaseException:
         client.close()
@@ -60,17 +59,3 @@ def _check_model(client: QdrantClient, collection: str, store_id: str, model_id:
             "records with this model",
             fields=("SOMA_EMBEDDING_MODEL", "QDRANT_COLLECTION"),
         )
-
-
-def _make_way(client: QdrantClient, collection: str, store_id: str, dimensions: int) -> None:
-    """Delete a collection whose vectors have other dimensions, unless another store is in it too."""
-    if held_dimensions(client, collection) in (None, dimensions):
-        return
-    store, _ = whose(store_id, "")
-    if find_stamps(client, collection, STAMPS, without=store, limit=1, seconds=START_SECONDS):
-        raise InvalidInput(
-            f"QDRANT_COLLECTION: the collection {collection!r} holds another store's index too, with vectors of other "
-            "dimensions than SOMA_EMBEDDING_MODEL gives: name another collection",
-            fields=("QDRANT_COLLECTION",),
-        )
-    client.delete_collection(collection)

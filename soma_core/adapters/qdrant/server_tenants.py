@@ -94,7 +94,7 @@ class Tenants:
         """Delete a namespace: the stamp first, so that no checkpoint outlives what it describes."""
         with self._changing:
             self._forget(namespace)
-            self._delete(self.tenant(namespace), self._point_id(self.tenant(namespace)))
+            self._delete(self.tenant(namespace))
 
     def check_all(self) -> None:
         """The same for every namespace that was in use."""
@@ -126,7 +126,7 @@ class Tenants:
             name = differing[0]
             self._say(namespace, f"has the {name.removesuffix('_id')} {entries.get(name)!r}, not {self._own(name)!r}")
             if name != "store_id":
-                self._delete(entries["stamps"], self._point_id(entries["stamps"]))
+                self._delete(entries["stamps"])
         self._looked_at.add(namespace)
 
     def _differs(self, entries: dict[str, Any], name: str) -> bool:
@@ -146,7 +146,7 @@ class Tenants:
         self.rebuilt.append(sentence)
 
     def _read(self, namespace: str) -> Checkpoint | None:
-        ids = [self._point_id(self.tenant(namespace))]
+        ids = [_stamp_id(self.tenant(namespace))]
         found = self._client.retrieve(self._collection, ids, with_payload=True, timeout=self._seconds)
         if not found:
             return None
@@ -158,13 +158,11 @@ class Tenants:
         tenant, stamp = self.tenant(namespace), replace(self._stamp, namespace=namespace)
         labels = [STAMPS, label("stamp", namespace), *whose(stamp.store_id, stamp.model_id)]
         entries = {**asdict(stamp), **asdict(checkpoint), "stamps": tenant, LABELS: labels}
-        point = models.PointStruct(id=self._point_id(tenant), vector={}, payload=entries)
+        point = models.PointStruct(id=_stamp_id(tenant), vector={}, payload=entries)
         self._client.upsert(self._collection, [point], wait=True, timeout=self._seconds)
 
-    def _delete(self, tenant: str, stamp_id: str) -> None:
-        selectors = (models.PointIdsList(points=[stamp_id]), models.FilterSelector(filter=server_filter(tenant)))
-        for selector in selectors:
-            self._client.delete(self._collection, selector, wait=True, timeout=self._seconds)
+    def _delete(self, tenant: str) -> None:
+        delete_tenant(self._client, self._collection, tenant, self._seconds)
 
     def _remember(self, namespace: str) -> None:
         with self._table:
@@ -179,9 +177,16 @@ class Tenants:
             self._seen.discard(namespace)
             self._at_hand.pop(namespace, None)
 
-    @staticmethod
-    def _point_id(tenant: str) -> str:
-        return str(uuid5(ID_SPACE, f"stamp\0{tenant}"))
+
+def delete_tenant(client: QdrantClient, collection: str, tenant: str, seconds: int) -> None:
+    """Delete all of a tenant, its stamp first."""
+    selectors = (models.PointIdsList(points=[_stamp_id(tenant)]), models.FilterSelector(filter=server_filter(tenant)))
+    for selector in selectors:
+        client.delete(collection, selector, wait=True, timeout=seconds)
+
+
+def _stamp_id(tenant: str) -> str:
+    return str(uuid5(ID_SPACE, f"stamp\0{tenant}"))
 
 
 def _owner(stamp: Stamp) -> str:

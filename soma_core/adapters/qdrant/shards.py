@@ -20,7 +20,7 @@ from uuid import uuid5
 import qdrant_edge as edge
 
 from soma_core.adapters.qdrant.points import AT, DENSE, LABELS, LEARNED, MEMORY, SCOPE, WORDS
-from soma_core.adapters.qdrant.stamps import SHARD, Damaged, Stamp, list_files, read_stamp, write_stamp
+from soma_core.adapters.qdrant.stamps import SHARD, Damaged, Stamp, list_files, read_stamp, sync_folder, write_stamp
 from soma_core.domain.errors import Unavailable
 from soma_core.domain.memory import ID_SPACE
 from soma_core.ports.index import Checkpoint
@@ -32,6 +32,7 @@ LOG_BYTES = 2 * 1024 * 1024
 MARK = uuid5(ID_SPACE, "mark")
 """A point without vectors, in no scope, which is only there to see that writes are taken."""
 ATTEMPTS = "opening"
+PLAIN = "plain"
 MAX_ATTEMPTS = 3
 PASSING = {errno.EACCES, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EPERM, errno.EROFS}
 """Errors of the system that say nothing about the files."""
@@ -45,6 +46,8 @@ class Shard:
     folder: Path
     stamp: Stamp
     checkpoint: Checkpoint
+    plain: bool
+    """Whether every point that it ever held is there and current. Shards made before this was noted are not."""
     users: int = 0
     flushing: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,10 +62,11 @@ def create_shard(folder: Path, stamp: Stamp, dimensions: int) -> Shard:
             (folder / SHARD / "edge_config.json").write_text(config, encoding="utf-8")
             engine = edge.EdgeShard.load(str(folder / SHARD))
             _index_fields(engine)
+            (folder / PLAIN).touch()
     except Unavailable:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Shard(engine, folder, stamp, Checkpoint())
+    return Shard(engine, folder, stamp, Checkpoint(), plain=True)
 
 
 def open_shard(folder: Path, stamp: Stamp) -> Shard:
@@ -73,13 +77,22 @@ def open_shard(folder: Path, stamp: Stamp) -> Shard:
             engine = edge.EdgeShard.load(str(folder / SHARD))
             _index_fields(engine)
             _check_writes(engine)
-    return Shard(engine, folder, stamp, checkpoint)
+    return Shard(engine, folder, stamp, checkpoint, plain=(folder / PLAIN).exists())
 
 
 def flush_shard(shard: Shard) -> None:
     """Make everything written so far survive a power cut."""
     _mark(shard.engine)
     shard.engine.flush()
+
+
+def mix(shard: Shard) -> None:
+    """Note, so that it survives a power cut, that the shard is not plain from now on."""
+    if shard.plain:
+        with engine_failures(f"the index of {named(shard.stamp.namespace)} could not be written"):
+            (shard.folder / PLAIN).unlink(missing_ok=True)
+            sync_folder(shard.folder)
+            shard.plain = False
 
 
 @contextmanager

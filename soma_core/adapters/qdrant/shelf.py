@@ -26,7 +26,7 @@ class Shelf:
     Opening and closing happen under a lock that the users of open shards never take.
     """
 
-    def __init__(self, folder: Path, stamp: Stamp, dimensions: int, turns: Turns, max_open: int) -> None:
+    def __init__(self, folder: Path, stamp: Stamp, dimensions: int | None, turns: Turns, max_open: int) -> None:
         self._folder = folder
         self._stamp = stamp
         self._dimensions = dimensions
@@ -140,6 +140,10 @@ class Shelf:
         return None
 
     def _create(self, namespace: str) -> Shard:
+        if self._dimensions is None:
+            raise Unavailable(
+                f"the index of {named(namespace)} cannot be made without its model {self._stamp.model_id}"
+            )
         self._make_room()
         return create_shard(self._folder_of(namespace), self._stamp_of(namespace), self._dimensions)
 

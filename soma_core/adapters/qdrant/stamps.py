@@ -56,7 +56,7 @@ def write_stamp(folder: Path, stamp: Stamp, checkpoint: Checkpoint, files: Files
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(folder / STAMP)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def read_stamp(folder: Path, stamp: Stamp) -> Checkpoint:
@@ -101,7 +101,7 @@ def _checksum(path: Path, size: int) -> int:
         return zlib.crc32(file.read(size))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     if os.name == "nt":
         return  # A folder cannot be opened there; NTFS journals the rename.
     descriptor = os.open(folder, os.O_RDONLY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import qdrant_edge as edge
 
@@ -33,7 +33,7 @@ class Words:
 
     def document(self, text: str) -> edge.SparseVector:
         """A text as it is kept."""
-        return self._document(text, self._of(text))
+        return _weighed(text, self._of(text))
 
     def query(self, text: str) -> edge.SparseVector:
         """A question as it is searched with; without indices where it has only stop words."""
@@ -49,16 +49,11 @@ class Words:
 
     def overlaps(self, query: str, texts: Sequence[str]) -> list[float]:
         """How much of a question's words each text holds, 0 to 1, in the language of the text."""
-        rest, pairs = grams(query)
-        questions: dict[str, set[int]] = {}
         shares: list[float] = []
         for text in texts:
             language = self._of(text)
-            if language not in questions:
-                vector = _merged([_bm25(language).embed_query(rest), *_pairs(pairs, query=True)])
-                questions[language] = set(vector.indices)
-            wanted = questions[language]
-            held = wanted.intersection(self._document(text, language).indices) if wanted else ()
+            wanted = _wanted(query, language)
+            held = wanted.intersection(_weighed(text, language).indices) if wanted else ()
             shares.append(len(held) / len(wanted) if wanted else 0.0)
         return shares
 
@@ -68,9 +63,19 @@ class Words:
         found = detect(text)
         return WITHOUT if found is None else found if found in STEMMED else NONE
 
-    def _document(self, text: str, language: str) -> edge.SparseVector:
-        rest, pairs = grams(text)
-        return _merged([_bm25(language).embed_document(rest), *_pairs(pairs, query=False)])
+
+def _weighed(text: str, language: str) -> edge.SparseVector:
+    """A text as it is kept."""
+    rest, pairs = grams(text)
+    found = _bm25(language).embed_document(rest)
+    return _merged([found, *_pairs(pairs, query=False)]) if pairs else found
+
+
+@lru_cache(maxsize=16)
+def _wanted(query: str, language: str) -> frozenset[int]:
+    """The words of a question, which is asked of many texts."""
+    rest, pairs = grams(query)
+    return frozenset(_merged([_bm25(language).embed_query(rest), *_pairs(pairs, query=True)]).indices)
 
 
 def _pairs(pairs: list[str], *, query: bool) -> list[edge.SparseVector]:
