@@ -5,58 +5,41 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from datetime import datetime
 
-from soma_core.domain.errors import ModelMissing, NotFound, SomaError
+from soma_core.domain.errors import ModelMissing, NotFound, Retryable, SomaError
+from soma_core.domain.events import Event
 from soma_core.domain.memory import Memory, NewMemory, Scope, State
 from soma_core.domain.query import BrowseQuery, Filter, Page, Recall, RecallQuery
 from soma_core.domain.receipts import ForgetReceipt, StoreReceipt
 from soma_core.domain.terms import Terms
 from soma_core.domain.tokens import NewToken, Token
+from soma_core.ports.builds import Built, IndexBuilds, Models
+from soma_core.ports.cache import Cache
 from soma_core.ports.clock import Clock, system_clock
 from soma_core.ports.embedder import Embedder
-from soma_core.ports.index import VectorIndex
 from soma_core.ports.log import EventLog
+from soma_core.ports.outbox import Outbox
 from soma_core.ports.records import RecordStore
 from soma_core.ports.reranker import Reranker
-from soma_core.ports.sparse import SparseModel
+from soma_core.ports.telemetry import NoTelemetry
 from soma_core.ports.tokens import TokenStore
-from soma_core.services.forget import Forgetting
+from soma_core.ports.turn import Turn
+from soma_core.services.caching import Bodies
 from soma_core.services.indexing import Indexing
 from soma_core.services.inspect import Drift, compare
-from soma_core.services.languages import Languages
-from soma_core.services.learned import Learned
-from soma_core.services.recall import Recalling
+from soma_core.services.progress import Report
+from soma_core.services.reindex import Reindexed, Reindexing
 from soma_core.services.requests import KEPT
-from soma_core.services.store import Storing
+from soma_core.services.serving import Current, Serving
+from soma_core.services.status import Status
 from soma_core.services.tokens import Tokens
 
-EMBED_BATCH = 128
-"""Events embedded between two looks at what else there is to do."""
+__all__ = ["Progress", "Soma", "Status"]
 
-Progress = Callable[[int, int], None]
+Progress = Report
 """Called with how much is done and how much there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How the memory of a namespace stands."""
-
-    namespace: str
-    live: int
-    forgotten: int
-    purged: int
-    types: dict[str, int]
-    pending_words: int
-    """Events whose words are not in the index yet."""
-    pending_vectors: int
-    """Events whose vectors are not."""
-    model: str
-    model_ready: bool
-    health: list[str]
-    """What an operator should know; empty when all is well."""
-    version: str
 
 
 class Soma:
@@ -69,39 +52,73 @@ class Soma:
         self,
         records: RecordStore,
         events: EventLog,
-        index: VectorIndex,
-        embedder: Embedder,
+        built: Built,
         *,
+        builds: IndexBuilds,
+        models: Models,
         tokens: TokenStore,
         version: str,
-        knows: Sequence[str] = (),
-        stems: str | None = None,
         reranker: Reranker | None = None,
-        sparse: SparseModel | None = None,
+        outbox: Outbox | None = None,
+        cache: Cache | None = None,
+        bodies: Bodies | None = None,
+        turn: Turn | None = None,
         clock: Clock = system_clock,
         has_room: Callable[[], bool] = lambda: True,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """`knows` and `stems`: the languages of the model, and that of the search by words, as `Languages` has them."""
+        """`built` serves until `builds` and `models` have made another. With an `outbox` workers elsewhere index.
+
+        `cache` is told of in `status` and closed at the end; what uses it is over it already. `turn`: whether this
+        process writes the index, where several processes could; None where it is the only one, or workers do it.
+        """
+        bodies = bodies or Bodies(records, None, NoTelemetry())
+
+        def opened(built: Built, is_new: bool) -> Serving:
+            shared = builds.shared and turn is not None
+            return Serving(
+                records, events, built, clock, has_room, bodies, turn, reranker, outbox, is_shared=shared, is_new=is_new
+            )
+
         self.records = records
-        self.embedder = embedder
-        learned = Learned(sparse)
-        self.indexing = Indexing(records, events, index, embedder, learned=learned, has_room=has_room)
-        self._index = index
+        self.outbox = outbox
+        """What those who index elsewhere have still to do; None where this process indexes by itself."""
+        self._current = Current(opened(built, False))
+        self._reindexing = Reindexing(
+            records, events, builds, models, self._current, opened, lambda: self.last_call, outbox
+        )
         self._clock = clock
         self._version = version
         self._on_close = on_close
-        self._extras = [model for model in (sparse, reranker) if model]
-        self._recalling = Recalling(records, index, embedder, self.indexing, clock, learned, reranker)
-        self._storing = Storing(records, self.indexing, self._recalling)
-        self._forgetting = Forgetting(records, self.indexing)
+        self._cache = cache
+        self._turn = turn
+        self._reranker = reranker
         self._tokens = Tokens(tokens, clock)
-        self._languages = Languages(records, events, model=embedder.model_id, knows=knows, stems=stems)
+        self._bodies = bodies
         self._model_error: str | None = None
         self.last_call = 0.0
         """When a caller last came, on the monotonic clock: indexing gives way to callers."""
         self.served = threading.Event()
         """Set when the first caller was answered: the model is not loaded in the way of that answer."""
+
+    @property
+    def serving(self) -> Serving:
+        """The generation that serves now; who works on it for long holds it with `using`."""
+        return self._current.serving
+
+    @property
+    def indexing(self) -> Indexing:
+        """What follows the events into the generation that serves now."""
+        return self.serving.indexing
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of the generation that serves now."""
+        return self.serving.built.trained.embedder
+
+    def using(self) -> AbstractContextManager[Serving]:
+        """Hold the generation that serves: a switch closes it only afterwards."""
+        return self._current.using()
 
     def store(self, scope: Scope, memory: NewMemory) -> StoreReceipt:
         """Keep a memory; durable when this returns."""
@@ -114,7 +131,8 @@ class Soma:
         """Keep a memory unless there is one with the same text; names the similar ones."""
         self.last_call = time.monotonic()
         try:
-            return self._storing.store_checked(scope, memory)
+            with self.using() as serving:
+                return serving.storing.store_checked(scope, memory)
         finally:
             self.served.set()
 
@@ -125,20 +143,23 @@ class Soma:
         """
         self.last_call = time.monotonic()
         try:
-            outcomes = self._storing.store_each([(scope, [memory]) for scope, memory in calls])
+            with self.using() as serving:
+                outcomes = serving.storing.store_each([(scope, [memory]) for scope, memory in calls])
             return [outcome if isinstance(outcome, SomaError) else outcome[0] for outcome in outcomes]
         finally:
             self.served.set()
 
     def store_many(self, scope: Scope, memories: Sequence[NewMemory]) -> list[StoreReceipt]:
         """Keep all of the memories or, when this raises, none."""
-        return self._storing.store(scope, memories) if memories else []
+        with self.using() as serving:
+            return serving.storing.store(scope, memories) if memories else []
 
     def recall(self, scope: Scope, query: RecallQuery) -> Recall:
         """The best memories for a question, each with its score taken apart."""
         self.last_call = time.monotonic()
         try:
-            return self._recalling.recall(scope.namespace, query)
+            with self.using() as serving:
+                return serving.recalling.recall(scope.namespace, query)
         finally:
             self.served.set()
 
@@ -176,16 +197,20 @@ class Soma:
         reason: str | None = None,
     ) -> ForgetReceipt:
         """Put memories out of reach, by ids or by a filter; with `purge` remove them altogether."""
-        return self._forgetting.forget(scope, ids, wanted or Filter(), purge=purge, dry_run=dry_run, reason=reason)
+        told = wanted or Filter()
+        with self.using() as serving:
+            return serving.forgetting.forget(scope, ids, told, purge=purge, dry_run=dry_run, reason=reason)
 
     def status(self, scope: Scope) -> Status:
         """Counts, what is pending, the model, and anything an operator should know."""
         counts = self.records.counts(scope.namespace)
-        words, vectors = self.indexing.backlog(scope.namespace)
-        health = self.indexing.notices(scope.namespace)
-        if self._model_error:
-            health.append(self._model_error)
-        health += self._languages.notices(scope.namespace)
+        with self.using() as serving:
+            words, vectors = serving.state.backlog(scope.namespace)
+            oldest = serving.state.oldest(scope.namespace) if vectors else None
+            health = serving.state.notices(scope.namespace)
+            languages = serving.languages.notices(scope.namespace)
+        told = (self._model_error, self._reindexing.notice, self._cache.problem() if self._cache else None)
+        health += [notice for notice in told if notice] + languages
         return Status(
             namespace=scope.namespace,
             live=counts.states[State.LIVE],
@@ -194,60 +219,74 @@ class Soma:
             types={kind.value: n for kind, n in counts.types.items()},
             pending_words=words,
             pending_vectors=vectors,
+            pending_oldest=oldest,
             model=self.embedder.model_id,
             model_ready=self.embedder.ready,
             health=health,
             version=self._version,
         )
 
+    def store_id(self, scope: Scope) -> str:
+        """The id of the store of all namespaces, for what is kept elsewhere in its name."""
+        return self.records.store_id
+
     def warm(self, scope: Scope) -> None:
-        """Load the models now, so that answers are by meaning too. Raises `ModelMissing`."""
+        """Load the models now, so that answers are by meaning too. Raises `ModelMissing`, `Unavailable`."""
         try:
-            self.embedder.load()
-            for model in self._extras:
-                model.load()
+            for model in (self.embedder, self.serving.built.trained.sparse, self._reranker):
+                if model:
+                    model.load()
             self._model_error = None
-        except ModelMissing as error:
+        except (ModelMissing, Retryable) as error:
             self._model_error = error.message
             raise
 
     def index(self, scope: Scope, progress: Progress | None = None) -> int:
         """Bring all that is stored in the namespace into the index; how many events that took.
 
-        Raises `ModelMissing`; the words are in then.
+        Raises `ModelMissing`, or `Unavailable` where the model is elsewhere and away; the words are in then. Where
+        workers elsewhere index, it leaves that to them.
         """
-        total = max(self.indexing.backlog(scope.namespace))
-        while self.indexing.words_step(scope.namespace):
-            pass
-        while self.indexing.vectors_step(scope.namespace, EMBED_BATCH):
-            self.indexing.flush(scope.namespace, idle=False)
-            if progress:
-                progress(max(0, total - max(self.indexing.backlog(scope.namespace))), total)
-        self.indexing.flush(scope.namespace, idle=True)
-        return total - max(self.indexing.backlog(scope.namespace))
+        return self._current.through(lambda serving: serving.follow(scope.namespace, progress))
 
-    def reindex(self, scope: Scope, progress: Progress | None = None) -> int:
-        """Rebuild the index of every namespace from the records, with the present model; how many events it took."""
-        self.warm(scope)
-        self.records.serve_model(self.embedder.model_id)
-        names = self.indexing.namespaces()
-        for name in names:
-            self.indexing.begin_anew(name)
-        total = sum(max(self.indexing.backlog(name)) for name in names)
-        done = 0
-        for name in names:
-            before = done
-            report = (lambda n, _, before=before: progress(before + n, total)) if progress else None
-            done += self.index(Scope(name, scope.caller), report)
-        return done
+    def apply(self, events: Sequence[Event]) -> None:
+        """Bring in what these events are about, as a worker that was given them; see `Tracking.apply`."""
+        self._current.through(lambda serving: serving.apply(events))
+
+    def reindex(
+        self, scope: Scope, model: str | None = None, language: str | None = None, progress: Progress | None = None
+    ) -> Reindexed:
+        """Build the index of every namespace anew beside the one that serves, and let it serve when it is complete.
+
+        `model` and `language` as the settings name them; None: those of this process. What was half done is gone on
+        with. Raises `ModelMissing`, `Unavailable`, and `Conflict` when another reindex is at work.
+        """
+        return self._reindexing.run(model, language, progress or (lambda done, total: None))
+
+    def drop_old(self, scope: Scope) -> list[int]:
+        """Delete every generation of the index that does not serve, a half done one too; their numbers."""
+        return self._reindexing.drop()
+
+    def follow_switch(self) -> None:
+        """Go over to another generation, or say so in `status`, when another process has switched to it."""
+        self._reindexing.follow()
 
     def inspect(self, scope: Scope) -> Drift:
-        """Compare the namespace's index with the records; reads all of both."""
-        return compare(self.records, self._index, self.indexing, scope.namespace)
+        """Compare the namespace's index, log and cache with the records; reads all of them."""
+        with self.using() as serving:
+            return self._compared(serving, scope.namespace)
+
+    def _compared(self, serving: Serving, namespace: str) -> Drift:
+        index, state = serving.built.index, serving.state
+        return compare(
+            self.records, index, state, namespace, outbox=self.outbox, bodies=self._bodies, clock=self._clock
+        )
 
     def verify(self, scope: Scope) -> list[Drift]:
         """The same for every namespace that has memories."""
-        return [compare(self.records, self._index, self.indexing, name) for name in sorted(self.indexing.namespaces())]
+        with self.using() as serving:
+            names = sorted(serving.state.namespaces())
+            return [self._compared(serving, name) for name in names]
 
     def problems(self, scope: Scope) -> list[str]:
         """What an integrity check of the record store finds; reads all of it."""
@@ -275,17 +314,18 @@ class Soma:
         return self._tokens.authenticate(secret)
 
     def housekeep(self) -> None:
-        """Drop expired request ids, and erase what a purge could not erase at once."""
+        """Drop expired request ids, erase what a purge could not erase at once, delete old generations of the index."""
         self.records.expire_requests(self._clock() - KEPT)
         self.records.erase(at_once=False)
+        self._reindexing.sweep()
 
     def close(self) -> None:
         """Flush the index as far as it was written and let go of everything."""
-        for name in self.indexing.behind():
-            try:
-                self.indexing.flush(name, idle=True)
-            except SomaError:
-                continue  # the position stays behind, the next start replays
-        self._index.close()
+        self._reindexing.stop()
+        self.serving.close()
+        if self._turn:
+            self._turn.give_up()
         self.records.close()
+        if self._cache:
+            self._cache.close()
         self._on_close()

@@ -55,6 +55,16 @@ def parse_server_url(name: str, value: str) -> str:
     return parse_url(name, value)
 
 
+def parse_base_url(name: str, value: str) -> str:
+    """An address of an API. It is not shown where it may hold a secret."""
+    if "@" in value or "?" in value or "#" in value:
+        raise invalid(
+            name, "must hold no user, no password and nothing after the path: SOMA_EMBEDDING_API_KEY is for the key"
+        )
+    found = parse_url(name, value)
+    return found.removesuffix("/embeddings")
+
+
 def parse_host(name: str, value: str) -> str:
     if not re.fullmatch(r"[\w.:-]{1,253}", value.strip()):
         raise invalid(name, f"is {value!r}, must be a host name or an address such as 10.0.0.7, without a port")
@@ -73,6 +83,12 @@ def parse_database(name: str, value: str) -> str:
     return value.strip()
 
 
+def parse_cache(name: str, value: str) -> str:
+    if not re.fullmatch(r"(rediss?|unix)://\S+", value.strip()):
+        raise invalid(name, "must be an address such as redis://user:password@host:6379/0, or rediss:// for TLS")
+    return value.strip()
+
+
 def parse_switch(name: str, value: str) -> bool:
     return check_choice(name, value.strip().lower(), ("true", "false")) == "true"
 
@@ -84,9 +100,24 @@ def parse_secret(name: str, value: str) -> str:
 
 
 def parse_secret_file(name: str, value: str) -> str:
+    return parse_secret(name, _content(name, value))
+
+
+def parse_bearer(name: str, value: str) -> str:
+    """A key as a header may hold it. It is never shown."""
+    if not re.fullmatch(r"[!-~]{1,4096}", value.strip()):
+        raise invalid(name, "must have 1 to 4,096 printable ASCII characters, without spaces")
+    return value.strip()
+
+
+def parse_bearer_file(name: str, value: str) -> str:
+    return parse_bearer(name, _content(name, value))
+
+
+def _content(name: str, value: str) -> str:
     path = parse_folder(name, value)
     try:
-        return parse_secret(name, path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise invalid(name, f"{path} cannot be read: {error}") from None
 
@@ -103,3 +134,17 @@ def renamed(name: str, check: Callable[[object], str], value: str) -> str:
         return check(value)
     except InvalidInput as error:
         raise invalid(name, error.message.partition(": ")[2]) from None
+
+
+def parse_servers(name: str, value: str) -> str:
+    """Hosts with ports, separated by commas and nothing else."""
+    servers = parse_list(name, value)
+    if not servers or not all(re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", server) for server in servers):
+        raise invalid(name, f"is {value!r}, must be host:port, or several separated by commas")
+    return ",".join(servers)
+
+
+def parse_prefix(name: str, value: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{0,100}", value.strip()):
+        raise invalid(name, f"is {value!r}, may have up to 100 letters, digits, dots, _ and -")
+    return value.strip()

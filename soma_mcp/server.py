@@ -21,11 +21,12 @@ from soma_core.domain.rendering import line
 from soma_core.domain.validation import printable
 from soma_core.engine import Soma
 from soma_mcp.stdio import answering_streams
-from soma_mcp.tools.answers import compact, describe, refusal
+from soma_mcp.tools.answers import compact, describe
 from soma_mcp.tools.browse import browse_tool
 from soma_mcp.tools.forget import forget_tool
 from soma_mcp.tools.get import get_tool
 from soma_mcp.tools.recall import recall_tool
+from soma_mcp.tools.results import refusal
 from soma_mcp.tools.status import status_tool
 from soma_mcp.tools.store import store_tool
 from soma_mcp.tools.toolbox import Toolbox

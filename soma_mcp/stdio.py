@@ -20,7 +20,7 @@ from mcp.server.stdio import stdio_server
 
 from soma_core.domain.errors import InvalidInput, SomaError
 from soma_core.domain.validation import check_json_characters
-from soma_mcp.tools.answers import refusal
+from soma_mcp.tools.results import refusal
 
 READ_BYTES = 1 << 16
 PARSE_ERROR = -32700

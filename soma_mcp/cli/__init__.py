@@ -26,6 +26,8 @@ _COMMANDS = {
     "eval": "eval",
     "mcp": "serve",
     "serve": "http",
+    "worker": "worker",
+    "dead-letters": "dead_letters",
 }
 
 

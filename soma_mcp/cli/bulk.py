@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from soma_core.domain.errors import InvalidInput, ModelMissing
+from soma_core.domain.errors import InvalidInput, ModelMissing, Retryable
 from soma_core.domain.lines import parse_line
 from soma_core.domain.memory import NewMemory
 from soma_mcp.cli.common import Terminal, command, open_input
@@ -80,7 +80,7 @@ def _store(terminal: Terminal, lines: _Lines, atomic: bool, key: str | None, no_
             try:
                 with terminal.progress("Embedding") as report:
                     shared.index(terminal.scope(), report)
-            except ModelMissing as error:
+            except (ModelMissing, Retryable) as error:
                 click.echo(f"soma: {error.code}: {error.message}", err=True)
     return done
 

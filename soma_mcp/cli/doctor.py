@@ -8,14 +8,19 @@ from typing import Literal
 
 import click
 
-from embeddings.resolve import resolve
+from embeddings.choice import open_model
+from embeddings.endpoint import Endpoint
 from soma_core.adapters.sqlite.spare import free_bytes
-from soma_core.bootstrap import ask_index_server, index_place, records_path
+from soma_core.bootstrap import ask_index_server, index_place, model_choice, records_path
 from soma_core.domain.errors import SomaError
+from soma_core.servers import ask_brokers
 from soma_core.services.languages import OPENING
 from soma_core.settings import Settings
 from soma_mcp.cli.common import Terminal, command
 from soma_mcp.sharing import SharedSoma
+
+CHECKED = {"onnx": "its files are unaltered", "transformers": "its files are whole"}
+"""What the loading of a model shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ def _examine(terminal: Terminal) -> Iterator[Finding]:
     settings = terminal.settings
     yield from _folder(settings)
     yield from _asked("model", lambda: _model(settings))
-    yield from _index_server(settings)
+    yield from _server("index server", lambda: ask_index_server(settings))
+    yield from _server("brokers", lambda: ask_brokers(settings))
     path = records_path(settings.home)
     if settings.postgres_url is None and not path.exists() and not path.with_name(path.name + "-wal").exists():
         yield Finding("records", "note", "nothing was stored yet")
@@ -93,19 +99,24 @@ def _folder(settings: Settings) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> Finding:
-    from embeddings.onnx import OnnxEmbedder
-
-    files = resolve(settings.embedding_model)
-    OnnxEmbedder(files).load()
-    return Finding("model", "good", f"{files.model_id}, {files.dimensions} dimensions, its files are unaltered")
-
-
-def _index_server(settings: Settings) -> Iterator[Finding]:
+    choice = model_choice(settings)
+    model = open_model(choice)
     try:
-        if said := ask_index_server(settings):
-            yield Finding("index server", "good", said)
+        model.embedder.load()
+        place = f"answers at {choice.host}" if isinstance(choice, Endpoint) else CHECKED[choice.backend]
+        detail = f"{model.embedder.model_id}, {model.embedder.dimensions} dimensions, {place}"
+        return Finding("model", "good", detail)
+    finally:
+        model.close()
+
+
+def _server(what: str, ask: Callable[[], str | None]) -> Iterator[Finding]:
+    """What a server says of itself, if there is one."""
+    try:
+        if said := ask():
+            yield Finding(what, "good", said)
     except SomaError as error:
-        yield Finding("index server", "bad", error.message)
+        yield Finding(what, "bad", error.message)
 
 
 def _owner(memory: SharedSoma) -> Finding:

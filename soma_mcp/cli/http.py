@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -16,15 +16,17 @@ import click
 import uvicorn
 from starlette.types import ASGIApp
 
-from soma_core.domain.errors import InvalidInput
+from soma_core.domain.errors import InvalidInput, SomaError
 from soma_core.domain.validation import invalid
 from soma_core.settings import Settings, hand_down, load_settings
-from soma_mcp.cli.common import Terminal, command, starting
+from soma_mcp.cli.common import Terminal, command, fail, starting
+from soma_mcp.cli.crew import Crew
 from soma_mcp.http.app import create_app
 from soma_mcp.http.auth import check_exposure, usable_tokens
 from soma_mcp.http.connections import Connection
 from soma_mcp.http.hosts import is_loopback
 from soma_mcp.http.logs import configure as configure_logs
+from soma_mcp.http.metrics import Metrics
 from soma_mcp.http.traces import configure as configure_traces
 from soma_mcp.sharing import SharedSoma
 
@@ -49,27 +51,49 @@ def serve(terminal: Terminal, host: str | None, port: str | None, reload: bool) 
     settings = load_settings(home=home, namespace=namespace, host=host, port=port)
     if settings.url:
         raise invalid("SOMA_URL", "is set, so there is a server already; unset it to serve the memory of a data folder")
-    if settings.workers > 1:
-        raise invalid("UVICORN_WORKERS", f"is {settings.workers}; a data folder is served by one process")
+    if settings.workers > 1 and not settings.distributed:
+        told = f"is {settings.workers}; a data folder is served by one process: more need POSTGRES_URL and QDRANT_URL"
+        raise invalid("UVICORN_WORKERS", told)
     configure_logs(settings)
     if reload:
         _serve_reloading(settings)
         return
+    if settings.workers == 1:
+        sys.exit(_serve(settings, _bound(settings), lambda listening: _say_serving(settings, listening)))
+    with _bound(settings) as listening:
+        sys.exit(Crew(settings, _work, listening).run(lambda: _say_serving(settings, listening)))
+
+
+def _say_serving(settings: Settings, listening: socket.socket) -> None:
+    port = listening.getsockname()[1]
+    click.echo(f"soma: serving http://{settings.host}:{port} (MCP at /mcp)", err=True)
+
+
+def _work(settings: Settings, listening: socket.socket, on_serving: Callable[[], None]) -> int:
+    """Serve as one of several processes."""
+    configure_logs(settings)
+    try:
+        return _serve(settings, contextlib.nullcontext(listening), lambda _: on_serving())
+    except SomaError as error:
+        fail(error, as_json=False)
+
+
+def _serve(
+    settings: Settings,
+    binding: contextlib.AbstractContextManager[socket.socket],
+    on_serving: Callable[[socket.socket], None],
+) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     _raise_open_files()
-    sys.exit(_serve(settings))
-
-
-def _serve(settings: Settings) -> int:
     end_traces = configure_traces(settings)
-    memory = SharedSoma(settings, stay=True)
+    metrics = Metrics()
+    memory = SharedSoma(settings, stay=True, telemetry=metrics)
     try:
         check_exposure(settings, usable_tokens(memory, settings))
-        with _bound(settings) as listening:
-            port = listening.getsockname()[1]
+        with binding as listening:
             with starting():
-                server = _Server(_config(settings, create_app(settings, memory)))
-            click.echo(f"soma: serving http://{settings.host}:{port} (MCP at /mcp)", err=True)
+                server = _Server(_config(settings, create_app(settings, memory, metrics)))
+            on_serving(listening)
             server.run(sockets=[listening])
     finally:
         memory.close()
@@ -155,6 +179,7 @@ def development() -> ASGIApp:
     """The application over the data folder of the environment, for `soma serve --reload`."""
     settings = load_settings()
     configure_logs(settings)
-    memory = SharedSoma(settings, stay=True)
+    metrics = Metrics()
+    memory = SharedSoma(settings, stay=True, telemetry=metrics)
     atexit.register(memory.close)
-    return create_app(settings, memory)
+    return create_app(settings, memory, metrics)

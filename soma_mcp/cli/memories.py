@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from soma_core.domain.errors import ModelMissing
+from soma_core.domain.errors import ModelMissing, Retryable
 from soma_core.domain.memory import MemoryType, NewMemory, short_id
 from soma_core.domain.query import BrowseQuery, Filter, Recall, RecallQuery, parse_ids
 from soma_core.domain.rendering import foot, line
 from soma_core.domain.validation import check_string
 from soma_mcp.cli.common import Terminal, command, decode, list_or_none, open_input, parse_json
-from soma_mcp.tools.answers import compact, describe
-from soma_mcp.tools.browse import describe_page
-from soma_mcp.tools.forget import MAX_REASON, describe_receipt, shown_receipt
-from soma_mcp.tools.recall import describe_recall
-from soma_mcp.tools.store import describe_stored
+from soma_mcp.tools.answers import compact, describe, describe_page, describe_recall
+from soma_mcp.tools.receipts import MAX_REASON, describe_receipt, describe_stored, shown_receipt
 
 if TYPE_CHECKING:
     from soma_mcp.cli.common import Opened
@@ -132,7 +129,7 @@ def _prepare(terminal: Terminal, shared: Opened) -> None:
         shared.warm(terminal.scope())
         if shared.owns and 0 < shared.status(terminal.scope()).pending_vectors <= CATCH_UP:
             shared.index(terminal.scope())
-    except ModelMissing as error:
+    except (ModelMissing, Retryable) as error:
         click.echo(f"soma: {error.code}: {error.message}", err=True)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import time
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx2
@@ -19,17 +16,14 @@ from soma_core.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from soma_core.domain.retrying import pauses, retry_after
 from soma_mcp.client.calls import Call
 from soma_mcp.client.shapes import error_from
 
 T = TypeVar("T")
 
-FIRST_PAUSE = 0.25
-"""Seconds before the second attempt; each later pause is twice as long."""
-MAX_PAUSE = 30.0
+LONGEST_WAIT = 30.0
 """Who is told to wait longer than this by `Retry-After` gets the error instead."""
-JITTER = 0.5
-"""The share of a pause that is left to chance, so that callers do not come back together."""
 SHOWN = 80
 TRIED_AGAIN = (429, 502, 503, 504)
 
@@ -43,7 +37,7 @@ class Attempts:
     def __init__(self, address: str, retries: int) -> None:
         self._address = address
         self._left = retries
-        self._pause = FIRST_PAUSE
+        self._pauses = pauses()
 
     def failed(self, error: httpx2.HTTPError) -> float:
         """Seconds to wait after an attempt without an answer. Raises `Unavailable` when it was the last.
@@ -64,7 +58,7 @@ class Attempts:
         if response.is_success:
             self._left = 0
             return None
-        after = _retry_after(response)
+        after = retry_after(response.headers.get("retry-after"))
         problem = self._problem(response, after)
         if response.status_code not in TRIED_AGAIN:
             raise problem
@@ -78,11 +72,10 @@ class Attempts:
             raise self._nonsense(text, "") from error
 
     def _next(self, problem: SomaError, after: float | None, cause: Exception | None) -> float:
-        if self._left <= 0 or not isinstance(problem, Retryable) or (after or 0) > MAX_PAUSE:
+        if self._left <= 0 or not isinstance(problem, Retryable) or (after or 0) > LONGEST_WAIT:
             raise problem from cause
         self._left -= 1
-        pause, self._pause = self._pause, min(2 * self._pause, MAX_PAUSE)
-        return (after or 0) + pause * (1 - JITTER * random.random())
+        return (after or 0) + next(self._pauses)
 
     def _problem(self, response: httpx2.Response, after: float | None) -> SomaError:
         try:
@@ -103,18 +96,3 @@ class Attempts:
     def _nonsense(self, text: str | bytes, status: str) -> SomaError:
         shown = ascii(text[:SHOWN].decode(errors="replace") if isinstance(text, bytes) else text[:SHOWN])
         return Unavailable(f"{self._address} does not answer as a Soma server does: {status}{shown}", fields=("url",))
-
-
-def _retry_after(response: httpx2.Response) -> float | None:
-    """Seconds, from a number or a date."""
-    value = response.headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
+from soma_core.domain.hosts import is_loopback
 from soma_core.domain.validation import check_integer, check_number, check_string, invalid
 from soma_mcp.client.attempts import Attempts
 from soma_mcp.client.calls import Call
@@ -84,11 +84,3 @@ def _host(url: object) -> str:
     if found.userinfo:
         raise invalid("url", "must not hold a name or password; give a token")
     return found.host
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -187,6 +187,7 @@ def status_from(found: Any) -> Status:
             "types": {kind: found[kind] for kind in ("episodic", "semantic", "procedural")},
             "pending_words": found["pending"]["words"],
             "pending_vectors": found["pending"]["vectors"],
+            "pending_oldest": found["pending"].get("oldest"),
             "model": found["model"]["id"],
             "model_ready": found["model"]["ready"],
         },

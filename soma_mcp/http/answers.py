@@ -15,7 +15,7 @@ from soma_core.domain.receipts import StoreReceipt
 from soma_core.domain.relevance import Relevance
 from soma_core.engine import Status
 from soma_mcp.tools.answers import MemoryAnswer, PartsAnswer, describe, parts_of, stamp
-from soma_mcp.tools.store import StoreAnswer, describe_stored
+from soma_mcp.tools.receipts import StoreAnswer, describe_stored
 
 
 class MemoryBody(MemoryAnswer):
@@ -139,6 +139,7 @@ class PageBody(TypedDict):
 class PendingBody(TypedDict):
     words: int
     vectors: int
+    oldest: str | None
 
 
 class ModelBody(TypedDict):
@@ -249,6 +250,7 @@ def range_body(memories: Iterable[Memory]) -> RangeBody:
 
 def stats_body(status: Status) -> StatsBody:
     """How the memory of a namespace stands."""
+    oldest = stamp(status.pending_oldest) if status.pending_oldest else None
     return {
         "total_memories": status.live,
         "episodic": status.types.get("episodic", 0),
@@ -256,7 +258,7 @@ def stats_body(status: Status) -> StatsBody:
         "procedural": status.types.get("procedural", 0),
         "forgotten": status.forgotten,
         "purged": status.purged,
-        "pending": {"words": status.pending_words, "vectors": status.pending_vectors},
+        "pending": {"words": status.pending_words, "vectors": status.pending_vectors, "oldest": oldest},
         "model": {"id": status.model, "ready": status.model_ready},
         "health": status.health,
         "version": status.version,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -18,9 +18,13 @@ from starlette.types import ASGIApp
 
 from soma_core.bootstrap import soma_version
 from soma_core.domain.errors import SomaError
+from soma_core.domain.memory import Scope
+from soma_core.servers import open_limiter
 from soma_core.settings import Settings
 from soma_mcp.http.auth import Authenticated, is_public, metadata_routes
 from soma_mcp.http.errors import as_http, error_body
+from soma_mcp.http.forms import HeadAsGet, WithoutSlash
+from soma_mcp.http.idle import Idle
 from soma_mcp.http.limits import BodyLimit, RateLimited, RecallGate, Timeout
 from soma_mcp.http.mcp import McpEndpoint
 from soma_mcp.http.metrics import Metrics
@@ -35,12 +39,13 @@ PATIENCE_SECONDS = 0.5
 """How long a recall waits for others to end before it is turned away."""
 
 
-def create_app(settings: Settings, memory: SharedSoma) -> ASGIApp:
+def create_app(settings: Settings, memory: SharedSoma, metrics: Metrics) -> ASGIApp:
     """The whole application over an open memory, which stays the caller's to close."""
-    metrics = Metrics()
-    app = create_api(settings, memory, metrics)
-    layered: ASGIApp = RateLimited(app, settings.rate_limit, settings.rate_window, metrics)
+    limiter = open_limiter(settings, lambda: memory.store_id(Scope(settings.namespace)))
+    app = create_api(settings, memory, metrics, limiter.close)
+    layered: ASGIApp = RateLimited(app, limiter, metrics)
     layered = Authenticated(layered, settings, memory)
+    layered = Idle(layered, settings.request_timeout)
     layered = Timeout(layered, settings.request_timeout)
     layered = BodyLimit(layered, settings.max_body)
     if settings.cors_origins:
@@ -49,9 +54,9 @@ def create_app(settings: Settings, memory: SharedSoma) -> ASGIApp:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-ID", "Mcp-Session-Id"],
+            expose_headers=["X-Request-ID"],
         )
-    return Observed(layered, metrics)
+    return WithoutSlash(Observed(HeadAsGet(layered), metrics))
 
 
 class _Documented(FastAPI):
@@ -67,8 +72,10 @@ class _Documented(FastAPI):
         return self.openapi_schema or {}
 
 
-def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> FastAPI:
-    """The routes alone."""
+def create_api(
+    settings: Settings, memory: SharedSoma, metrics: Metrics, on_end: Callable[[], Awaitable[None]] | None = None
+) -> FastAPI:
+    """The routes alone; `on_end` runs when the server has ended."""
     gate = RecallGate(settings.max_recalls, PATIENCE_SECONDS, metrics)
     mcp = McpEndpoint(memory, settings.namespace, gate, settings.max_body, settings.request_timeout)
 
@@ -78,6 +85,8 @@ def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> Fast
             watching.start_soon(_watch_loop, metrics)
             yield
             watching.cancel_scope.cancel()
+        if on_end:
+            await on_end()
 
     app = _Documented(
         title="Soma",
@@ -85,6 +94,7 @@ def create_api(settings: Settings, memory: SharedSoma, metrics: Metrics) -> Fast
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.memory, app.state.settings, app.state.metrics, app.state.gate = memory, settings, metrics, gate
     for module in (storing, recalling, memories, transfer, health):  # not `include_router`: it costs every request

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from types import TracebackType
 
 from starlette.requests import ClientDisconnect
@@ -12,14 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soma_core.domain.errors import Overloaded, TooLarge, Unavailable
 from soma_core.domain.errors import RateLimited as TooOften
+from soma_core.ports.limits import RateLimiter
 from soma_mcp.http.asgi import endpoint, refuse
 from soma_mcp.http.metrics import Metrics
 
 LINGER_SECONDS = 1.0
 """How long the rest of a refused body is read and dropped, so that its sender gets to see the answer."""
-
-MOST_BUCKETS = 65_536
-"""Callers of which the rate is known at once; the one that was away longest is dropped above that."""
 
 CLASSES = {
     **dict.fromkeys(("store", "store_bulk", "forget", "import"), "write"),
@@ -147,65 +144,30 @@ class Timeout:
 
 
 class RateLimited:
-    """A token bucket for each caller (or client address) and class: `limit` requests at once, `limit` a `window`.
+    """Takes a token for each request from the bucket of its caller (or client address) and class.
 
-    Over it a request gets 429 with the seconds until the next token. A `limit` of 0 is none. The window is in seconds.
-    Each worker process counts for itself.
+    Where there is none it gets 429 with the seconds until the next. A limiter with a limit of 0 is not asked.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        limit: int,
-        window: float,
-        metrics: Metrics | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, app: ASGIApp, limiter: RateLimiter, metrics: Metrics | None = None) -> None:
         self._app = app
-        self._limit = limit
-        self._window = window
+        self._limiter = limiter
         self._metrics = metrics
-        self._clock = clock
-        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
-        """Tokens and when they were counted, by caller and class; the one that was away longest is first."""
-
-    @property
-    def known(self) -> int:
-        """How many buckets are kept."""
-        return len(self._buckets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = class_of(endpoint(scope), scope["method"]) if scope["type"] == "http" and self._limit else None
-        wait = self._take(_caller(scope), kind) if kind else 0.0
+        limited = scope["type"] == "http" and self._limiter.limit
+        kind = class_of(endpoint(scope), scope["method"]) if limited else None
+        wait = await self._limiter.take(f"{kind} {_caller(scope)}") if kind else 0.0
         if not wait:
             await self._app(scope, receive, send)
             return
         if self._metrics:
             self._metrics.rate_limited(kind or "")
+        limit, window = self._limiter.limit, self._limiter.window
         error = TooOften(
-            f"more than {self._limit} requests of the kind {kind} in {self._window:g} s: wait as Retry-After says",
-            retry_after=wait,
+            f"more than {limit} requests of the kind {kind} in {window:g} s: wait as Retry-After says", retry_after=wait
         )
         await refuse(scope, receive, send, error)
-
-    def _take(self, caller: str, kind: str) -> float:
-        """Take a token; 0, or the seconds until there is one."""
-        now = self._clock()
-        rate = self._limit / self._window
-        tokens, since = self._buckets.pop((caller, kind), (float(self._limit), now))
-        tokens = min(float(self._limit), tokens + (now - since) * rate)
-        taken = tokens >= 1 - 1e-9  # who waited as told is let in, whatever the rounding
-        self._buckets[caller, kind] = (tokens - taken, now)
-        self._drop_full(now)
-        return 0.0 if taken else (1 - tokens) / rate
-
-    def _drop_full(self, now: float) -> None:
-        """A bucket that was left alone for a window is full: the same as none."""
-        while len(self._buckets) > 1:
-            first = next(iter(self._buckets))
-            if self._buckets[first][1] + self._window > now and len(self._buckets) <= MOST_BUCKETS:
-                return
-            del self._buckets[first]
 
 
 def _caller(scope: Scope) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +23,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import MutexValue, ValueClass
 
+from soma_core.domain.metrics import Metric
 from soma_core.engine import Status
 
 MetricName = Literal[
@@ -36,6 +36,8 @@ MetricName = Literal[
     "soma_memories",
     "soma_pending",
     "soma_model_ready",
+    "soma_cache_hits_total",
+    "soma_cache_misses_total",
     "soma_event_loop_lag_seconds",
     "soma_event_loop_longest_lag_seconds",
     "soma_build_info",
@@ -43,15 +45,6 @@ MetricName = Literal[
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the latency histogram, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric: its kind, the names of its labels, and what it counts."""
-
-    kind: Literal["counter", "gauge", "histogram"]
-    labels: tuple[str, ...]
-    doc: str
 
 
 METRICS: Mapping[MetricName, Metric] = {
@@ -76,6 +69,10 @@ METRICS: Mapping[MetricName, Metric] = {
         "gauge", ("kind",), "Events of the server's namespace that the index lacks, by kind: words, vectors."
     ),
     "soma_model_ready": Metric("gauge", (), "1 when the embedding model is loaded, else 0."),
+    "soma_cache_hits_total": Metric(
+        "counter", ("what",), "What a cache had, by what it is: query_vectors, bodies (of memories)."
+    ),
+    "soma_cache_misses_total": Metric("counter", ("what",), "What a cache was asked for and did not have."),
     "soma_event_loop_lag_seconds": Metric(
         "histogram", (), "How late the event loop came to something that was due, looked at 50 times a second."
     ),
@@ -98,6 +95,8 @@ class Metrics:
         self._rate_limited = self._counter("soma_rate_limited_total")
         self._memories = self._gauge("soma_memories", "mostrecent")
         self._pending = self._gauge("soma_pending", "mostrecent")
+        self._cache_hits = self._counter("soma_cache_hits_total")
+        self._cache_misses = self._counter("soma_cache_misses_total")
         self._model_ready = self._gauge("soma_model_ready", "mostrecent")
         self._lag = self._histogram("soma_event_loop_lag_seconds")
         self._longest_lag = self._gauge("soma_event_loop_longest_lag_seconds", "livemax")
@@ -125,6 +124,11 @@ class Metrics:
     def recall_refused(self) -> None:
         """A recall was refused because too many were at work."""
         self._recalls_refused.inc()
+
+    def cache_asked(self, what: str, hits: int, misses: int) -> None:
+        """See `soma_core.ports.telemetry.Telemetry`."""
+        self._cache_hits.labels(what).inc(hits)
+        self._cache_misses.labels(what).inc(misses)
 
     def loop_lag(self, seconds: float) -> None:
         """The event loop was so late."""

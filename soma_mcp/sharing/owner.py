@@ -44,9 +44,8 @@ class Listener:
 
     def serve(self, soma: Soma, hello: dict[str, Any]) -> StoreLoop:
         """Answer calls until `close`: each connection in a thread of its own, those that store in one together."""
-        greeting = json.dumps(hello | {"protocol": PROTOCOL, "pid": os.getpid()}).encode()
         self._stores = stores = StoreLoop(soma)
-        threading.Thread(target=self._accept, args=(soma, stores, greeting), name="sharing", daemon=True).start()
+        threading.Thread(target=self._accept, args=(soma, stores, hello), name="sharing", daemon=True).start()
         return stores
 
     def close(self) -> None:
@@ -67,13 +66,15 @@ class Listener:
             self._stores.close(max(0.0, deadline - time.monotonic()))
         self._address.unlink(missing_ok=True)
 
-    def _accept(self, soma: Soma, stores: StoreLoop, greeting: bytes) -> None:
+    def _accept(self, soma: Soma, stores: StoreLoop, hello: dict[str, Any]) -> None:
         while True:
             try:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
             channel, at_work = Channel(connection), threading.Lock()
+            said = {**hello, "model": soma.embedder.model_id, "protocol": PROTOCOL, "pid": os.getpid()}
+            greeting = json.dumps(said).encode()
             with self._lock:
                 if self._closing:
                     channel.close()

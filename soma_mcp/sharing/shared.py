@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -14,21 +15,24 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from anyio import to_thread
 
-from embeddings.resolve import resolve
+from embeddings.choice import expected_id, is_chosen
 from soma_core.adapters.folder import FolderLock
-from soma_core.bootstrap import create_memory_system, soma_version
-from soma_core.domain.errors import FolderInUse, ModelMissing, Unavailable
+from soma_core.bootstrap import create_memory_system, model_choice, soma_version
+from soma_core.domain.errors import FolderInUse, InvalidInput, ModelMissing, Unavailable
 from soma_core.domain.memory import Memory, NewMemory, Scope, uuid7
 from soma_core.domain.query import BrowseQuery, Filter, Page, Recall, RecallQuery
 from soma_core.domain.receipts import ForgetReceipt, StoreReceipt
 from soma_core.domain.tokens import NewToken, Token
 from soma_core.engine import Progress, Soma, Status
+from soma_core.ports.telemetry import NoTelemetry, Telemetry
 from soma_core.services.inspect import Drift
+from soma_core.services.reindex import Reindexed
 from soma_core.settings import Settings
 from soma_mcp.sharing.follower import Follower
-from soma_mcp.sharing.owner import Listener
+from soma_mcp.sharing.owner import FINISH_SECONDS, Listener
+from soma_mcp.sharing.stores import StoreLoop
 from soma_mcp.sharing.wire import ConnectionLost
-from workers.runner import Workers
+from workers.embedded import Workers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,24 +44,32 @@ POLL_SECONDS = 0.02
 
 
 class _Owned:
-    """The engine in this process, open to others."""
+    """The engine in this process, open to others on the same data folder; on servers each process has its own."""
 
-    def __init__(self, settings: Settings, *, stay: bool, accept_model: bool) -> None:
-        lock = FolderLock(settings.home)
-        try:
-            self._listener = Listener(settings.home)
-            self.soma = create_memory_system(settings, lock=lock, accept_model=accept_model)
-        except BaseException:
-            if hasattr(self, "_listener"):
-                self._listener.close()
-            lock.release()
-            raise
+    def __init__(self, settings: Settings, telemetry: Telemetry, *, stay: bool, accept_model: bool) -> None:
+        with ExitStack() as stack:
+            lock = listener = None
+            if not settings.distributed:
+                lock = FolderLock(settings.home)
+                stack.callback(lock.release)
+                listener = Listener(settings.home)
+                stack.callback(listener.close)
+            self.soma = create_memory_system(settings, lock=lock, accept_model=accept_model, telemetry=telemetry)
+            stack.pop_all()
+        self._listener = listener
         self._workers = Workers(self.soma).start() if stay else None
-        hello = {"version": soma_version(), "model": self.soma.embedder.model_id, "language": settings.language}
-        self.stores = self._listener.serve(self.soma, hello)
+        hello = {
+            "version": soma_version(),
+            "backend": settings.embedding_backend,
+            "language": settings.language,
+        }
+        self.stores = listener.serve(self.soma, hello) if listener else StoreLoop(self.soma)
 
     def close(self) -> None:
-        self._listener.close()
+        if self._listener:
+            self._listener.close()
+        else:
+            self.stores.close(FINISH_SECONDS)
         if self._workers:
             self._workers.close()
         self.soma.close()
@@ -70,14 +82,18 @@ class SharedSoma:
     owner goes away; without (a command) it does either only as far as its calls need it.
     """
 
-    def __init__(self, settings: Settings, *, stay: bool, accept_model: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, stay: bool, accept_model: bool = False, telemetry: Telemetry | None = None
+    ) -> None:
+        """`telemetry` is told what the engine does while it is in this process."""
         self._settings = settings
+        self._telemetry = telemetry or NoTelemetry()
         self._stay = stay
         self._accept_model = accept_model
         self._turn = threading.Lock()
         self._target: _Owned | Follower | None = None
         self._closed = False
-        self._warned = False
+        self._warned = accept_model
         self._reach()
 
     @property
@@ -130,6 +146,10 @@ class SharedSoma:
         """See `Soma.status`."""
         return self._call(Soma.status, scope)
 
+    def store_id(self, scope: Scope) -> str:
+        """See `Soma.store_id`."""
+        return self._call(Soma.store_id, scope)
+
     def warm(self, scope: Scope) -> None:
         """See `Soma.warm`."""
         self._call(Soma.warm, scope)
@@ -138,9 +158,15 @@ class SharedSoma:
         """See `Soma.index`."""
         return self._call(Soma.index, scope, progress=progress)
 
-    def reindex(self, scope: Scope, progress: Progress | None = None) -> int:
+    def reindex(
+        self, scope: Scope, model: str | None = None, language: str | None = None, progress: Progress | None = None
+    ) -> Reindexed:
         """See `Soma.reindex`."""
-        return self._call(Soma.reindex, scope, progress=progress)
+        return self._call(Soma.reindex, scope, model, language, progress=progress)
+
+    def drop_old(self, scope: Scope) -> list[int]:
+        """See `Soma.drop_old`."""
+        return self._call(Soma.drop_old, scope)
 
     def inspect(self, scope: Scope) -> Drift:
         """See `Soma.inspect`."""
@@ -233,7 +259,7 @@ class SharedSoma:
 
     def _attempt(self) -> _Owned | Follower | None:
         try:
-            return _Owned(self._settings, stay=self._stay, accept_model=self._accept_model)
+            return _Owned(self._settings, self._telemetry, stay=self._stay, accept_model=self._accept_model)
         except FolderInUse:
             pass
         try:
@@ -258,13 +284,16 @@ class SharedSoma:
         if self._warned:
             return
         self._warned = True
+        found = {what: str(hello.get(what)) for what in ("model", "language")}
+        said = "the process that owns the memory uses the %s %s, not %s"
         try:
-            model = resolve(self._settings.embedding_model).model_id
-        except ModelMissing as error:
-            model = error.message
-        for what, wanted in (("model", model), ("language", self._settings.language)):
-            if hello.get(what) != wanted:
-                log.warning("the process that owns the memory uses the %s %s, not %s", what, hello.get(what), wanted)
+            choice = model_choice(self._settings)
+            if not is_chosen(found["model"], choice):
+                log.warning(said, "model", found["model"], expected_id(choice))
+        except (InvalidInput, ModelMissing) as error:
+            log.warning(said, "model", found["model"], error.message)
+        if found["language"] != self._settings.language:
+            log.warning(said, "language", found["language"], self._settings.language)
 
 
 def _identified(scope: Scope) -> Scope:

@@ -36,8 +36,8 @@ HEAD = struct.Struct(">Ic")
 
 SHARED_METHODS = (
     "store", "store_checked", "store_many", "recall", "get", "browse", "within", "containing", "forget", "status",
-    "warm", "index", "reindex", "inspect", "verify", "problems", "create_token", "tokens", "revoke_token",
-    "authenticate",
+    "warm", "index", "reindex", "drop_old", "inspect", "verify", "problems", "create_token", "tokens", "revoke_token",
+    "authenticate", "store_id",
 )  # fmt: skip
 
 
@@ -169,7 +169,8 @@ class Line(asyncio.Protocol):
 
     def send(self, kind: bytes, body: bytes) -> None:
         """Send one frame; that the connection is lost shows at the next `receive`."""
-        self._transport.write(frame(kind, body))
+        if not self._lost:  # uvloop raises at once
+            self._transport.write(frame(kind, body))
 
     async def receive(self) -> tuple[bytes, bytes]:
         """Receive one frame: what it is, and its body. Raises `ConnectionLost`."""

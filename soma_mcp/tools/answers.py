@@ -1,18 +1,18 @@
-"""What tools return: short text for the model, the same as structured content for programs."""
+"""What reading comes to as structured content.
+
+This and `receipts` import no protocol library: commands use them too, and would start half as fast with it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, NotRequired, cast
 
-from mcp_types import CallToolResult, TextContent
 from typing_extensions import TypedDict
 
-from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Memory
-from soma_core.domain.query import Parts
+from soma_core.domain.query import Hit, Page, Parts, Recall
 
 
 class BriefAnswer(TypedDict):
@@ -47,18 +47,6 @@ class PartsAnswer(TypedDict):
     importance: float
     recency: float
     total: float
-
-
-def answer(text: str, structured: Mapping[str, Any]) -> CallToolResult:
-    """A successful result."""
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=dict(structured))
-
-
-def refusal(error: SomaError) -> CallToolResult:
-    """A failure that the model can read and act on."""
-    body = {"error": {"code": error.code, "message": error.message, "fields": list(error.fields)}}
-    text = f"{error.code}: {error.message}"
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=body, is_error=True)
 
 
 def brief(memory: Memory) -> BriefAnswer:
@@ -107,3 +95,57 @@ def stamp(moment: datetime) -> str:
 def compact(value: object) -> str:
     """JSON as text for a model."""
     return json.dumps(value, ensure_ascii=False)
+
+
+class BrowseAnswer(TypedDict):
+    memories: list[MemoryAnswer]
+    next_cursor: str | None
+
+
+def describe_page(page: Page) -> BrowseAnswer:
+    """A page as structured content."""
+    return {"memories": [describe(memory) for memory in page.memories], "next_cursor": page.next_cursor}
+
+
+class HitAnswer(BriefAnswer):
+    score: float
+    parts: PartsAnswer
+    cut: bool
+    alike: NotRequired[list[str]]
+
+
+class _Named:
+    """In a schema, a hit by the names of its fields. To check their types took a client as long as a search takes."""
+
+    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, object]:
+        return {"type": "object", "required": sorted(HitAnswer.__annotations__.keys() - {"alike"})}
+
+
+class RecallAnswer(TypedDict):
+    hits: list[Annotated[HitAnswer, _Named()]]
+    degraded: list[str]
+    omitted: int
+    tokens: int
+    relevance: str
+    seen: int
+    cursor: str
+
+
+def describe_recall(found: Recall) -> RecallAnswer:
+    """An answer as structured content."""
+    return {
+        "hits": [_hit(hit) for hit in found.hits],
+        "degraded": list(found.degraded),
+        "omitted": found.omitted,
+        "tokens": found.tokens,
+        "relevance": found.relevance,
+        "seen": found.seen,
+        "cursor": found.cursor,
+    }
+
+
+def _hit(hit: Hit) -> HitAnswer:
+    shown = {**brief(hit.memory), "score": hit.score, "parts": parts_of(hit.parts), "cut": hit.cut}
+    if hit.alike:
+        shown["alike"] = [str(each.id) for each in hit.alike]
+    return cast("HitAnswer", shown)

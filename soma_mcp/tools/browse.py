@@ -7,18 +7,13 @@ from typing import Annotated, Any
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
 from pydantic import Field
-from typing_extensions import TypedDict
 
-from soma_core.domain.query import BrowseQuery, Filter, Page
+from soma_core.domain.query import BrowseQuery, Filter
 from soma_core.domain.rendering import line
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import MemoryAnswer, answer, describe
+from soma_mcp.tools.answers import BrowseAnswer, describe_page
+from soma_mcp.tools.results import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
-
-
-class BrowseAnswer(TypedDict):
-    memories: list[MemoryAnswer]
-    next_cursor: str | None
 
 
 def browse_tool(box: Toolbox) -> Tool:
@@ -43,8 +38,3 @@ def browse_tool(box: Toolbox) -> Tool:
         return answer("\n\n".join(shown), describe_page(page))
 
     return make_tool(browse, read_only=True)
-
-
-def describe_page(page: Page) -> BrowseAnswer:
-    """A page as structured content."""
-    return {"memories": [describe(memory) for memory in page.memories], "next_cursor": page.next_cursor}

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
 from pydantic import Field
-from typing_extensions import TypedDict
 
 from soma_core.domain.query import Filter, parse_ids
-from soma_core.domain.receipts import ForgetReceipt
 from soma_core.domain.validation import check_bool, check_string
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import answer
+from soma_mcp.tools.receipts import MAX_REASON, ForgetAnswer, describe_receipt, shown_receipt
+from soma_mcp.tools.results import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
-
-MAX_REASON = 1_000
-
-
-class ForgetAnswer(TypedDict):
-    count: int
-    ids: list[str]
-    not_found: list[str]
-    dry_run: bool
-    records: Literal["forgotten", "purged", "purge pending", "untouched"]
-    index: Literal["removed", "pending", "untouched"]
 
 
 def forget_tool(box: Toolbox) -> Tool:
@@ -50,24 +38,3 @@ def forget_tool(box: Toolbox) -> Tool:
         return answer(shown_receipt(receipt), describe_receipt(receipt))
 
     return make_tool(forget, read_only=False, destructive=True)
-
-
-def describe_receipt(receipt: ForgetReceipt) -> ForgetAnswer:
-    """A receipt as structured content."""
-    return {
-        "count": receipt.count,
-        "ids": [str(key) for key in receipt.ids],
-        "not_found": list(receipt.not_found),
-        "dry_run": receipt.dry_run,
-        "records": receipt.records,
-        "index": receipt.index,
-    }
-
-
-def shown_receipt(receipt: ForgetReceipt) -> str:
-    """A receipt in one line."""
-    if receipt.dry_run:
-        text = f"{receipt.count} memories would be forgotten"
-    else:
-        text = f"{receipt.count} memories forgotten (records: {receipt.records}, index: {receipt.index})"
-    return text + (f"; unknown: {', '.join(receipt.not_found)}" if receipt.not_found else "")

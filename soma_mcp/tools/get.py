@@ -12,7 +12,8 @@ from typing_extensions import TypedDict
 from soma_core.domain.query import parse_ids
 from soma_core.domain.rendering import line
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import MemoryAnswer, answer, compact, describe
+from soma_mcp.tools.answers import MemoryAnswer, compact, describe
+from soma_mcp.tools.results import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
 
 

@@ -6,35 +6,14 @@ from typing import Annotated, Any
 
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
-from pydantic import Field, WithJsonSchema
-from typing_extensions import TypedDict
+from pydantic import Field
 
-from soma_core.domain.query import Filter, Hit, Recall, RecallQuery
+from soma_core.domain.query import Filter, RecallQuery
 from soma_core.domain.rendering import rendered
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import BriefAnswer, PartsAnswer, answer, brief, parts_of
+from soma_mcp.tools.answers import RecallAnswer, describe_recall
+from soma_mcp.tools.results import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
-
-
-class HitAnswer(BriefAnswer):
-    score: float
-    parts: Annotated[
-        PartsAnswer,
-        Field(description="Numbers: dense, lexical, structure, boosts, importance, recency; total is their sum"),
-        WithJsonSchema({"type": "object"}),  # checked as it is, a client spends a third of its time on these numbers
-    ]
-    cut: bool
-    alike: list[str]
-
-
-class RecallAnswer(TypedDict):
-    hits: list[HitAnswer]
-    degraded: list[str]
-    omitted: int
-    tokens: int
-    relevance: str
-    seen: int
-    cursor: str
 
 
 def recall_tool(box: Toolbox) -> Tool:
@@ -60,21 +39,3 @@ def recall_tool(box: Toolbox) -> Tool:
         return answer(rendered(found, question.max_tokens), describe_recall(found))
 
     return make_tool(recall, read_only=True)
-
-
-def describe_recall(found: Recall) -> RecallAnswer:
-    """An answer as structured content."""
-    return {
-        "hits": [_hit(hit) for hit in found.hits],
-        "degraded": list(found.degraded),
-        "omitted": found.omitted,
-        "tokens": found.tokens,
-        "relevance": found.relevance,
-        "seen": found.seen,
-        "cursor": found.cursor,
-    }
-
-
-def _hit(hit: Hit) -> HitAnswer:
-    alike = [str(each.id) for each in hit.alike]
-    return {**brief(hit.memory), "score": hit.score, "parts": parts_of(hit.parts), "cut": hit.cut, "alike": alike}

@@ -7,28 +7,13 @@ from typing import Annotated, Any
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
 from pydantic import Field
-from typing_extensions import TypedDict
 
 from soma_core.domain.memory import NewMemory, short_id
-from soma_core.domain.receipts import Indexed, StoreReceipt
 from soma_core.domain.validation import check_bool
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import answer
+from soma_mcp.tools.receipts import StoreAnswer, describe_stored
+from soma_mcp.tools.results import answer
 from soma_mcp.tools.toolbox import Toolbox, make_tool
-
-
-class SimilarAnswer(TypedDict):
-    id: str
-    text: str
-    score: float
-
-
-class StoreAnswer(TypedDict):
-    id: str
-    version: int
-    status: str
-    indexed: Indexed
-    similar: list[SimilarAnswer]
 
 
 def store_tool(box: Toolbox) -> Tool:
@@ -77,14 +62,3 @@ def store_tool(box: Toolbox) -> Tool:
         return answer("\n".join(shown), describe_stored(receipt))
 
     return make_tool(store, read_only=False)
-
-
-def describe_stored(receipt: StoreReceipt) -> StoreAnswer:
-    """A receipt as structured content."""
-    return {
-        "id": str(receipt.id),
-        "version": receipt.version,
-        "status": receipt.status.value,
-        "indexed": receipt.indexed,
-        "similar": [{"id": str(s.id), "text": s.text, "score": round(s.score, 4)} for s in receipt.similar],
-    }

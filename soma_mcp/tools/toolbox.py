@@ -16,7 +16,7 @@ from soma_core.domain.errors import SomaError
 from soma_core.domain.memory import Scope, uuid7
 from soma_core.domain.validation import MAX_NAME, check_string
 from soma_core.engine import Soma
-from soma_mcp.tools.answers import refusal
+from soma_mcp.tools.results import refusal
 
 if TYPE_CHECKING:
     from soma_mcp.sharing.shared import Method  # a bridge and a remote command do without the engine's drivers

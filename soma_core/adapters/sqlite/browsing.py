@@ -6,7 +6,8 @@ import re
 import sqlite3
 from itertools import islice
 
-from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, memory, micros, where
+from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, memory, where
+from soma_core.adapters.values import micros
 from soma_core.domain.memory import Memory, numbers
 from soma_core.domain.query import BrowseQuery, Filter, Page
 from soma_core.domain.terms import Terms

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, compact, memory, micros
+from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, memory
+from soma_core.adapters.values import compact, micros
 from soma_core.domain.events import EventKind
 from soma_core.domain.memory import Memory, NewMemory, State, count_words, is_question, is_standing, new_id
 from soma_core.domain.receipts import Change, StoreStatus

@@ -12,23 +12,14 @@ from soma_core.adapters.sqlite.browsing import browse, containing, within
 from soma_core.adapters.sqlite.changes import forget_one, purge_one
 from soma_core.adapters.sqlite.database import Database
 from soma_core.adapters.sqlite.ranking import features, speakers
-from soma_core.adapters.sqlite.rows import (
-    CURRENT,
-    VERSION_COLUMNS,
-    by_ids,
-    by_keys,
-    by_pairs,
-    compact,
-    memory,
-    micros,
-    moment,
-    where,
-)
+from soma_core.adapters.sqlite.rows import CURRENT, VERSION_COLUMNS, by_ids, by_keys, by_pairs, memory, where
 from soma_core.adapters.sqlite.storing import REQUESTS, earlier_receipt, insert, store_all
 from soma_core.adapters.sqlite.tokens import SqliteTokenStore
+from soma_core.adapters.values import compact, micros, moment
 from soma_core.domain.candidates import Features
 from soma_core.domain.errors import SomaError
 from soma_core.domain.events import Event, EventKind
+from soma_core.domain.generations import Generations
 from soma_core.domain.memory import Memory, MemoryType, State, numbers
 from soma_core.domain.query import BrowseQuery, Filter, Page, Selection
 from soma_core.domain.receipts import Change, Forgotten
@@ -183,11 +174,16 @@ class SqliteRecordStore:
             rows = db.execute("SELECT id, version FROM memories WHERE namespace = ? AND state = 'live'", (namespace,))
             return {UUID(bytes=key): version for key, version in rows}
 
-    def serving_model(self) -> str | None:
-        return self._meta("model")
+    def generations(self) -> Generations | None:
+        return Generations.parse(self._meta("generations"), self._meta("model"))
 
-    def serve_model(self, model_id: str) -> None:
-        self._set_meta("model", model_id)
+    def change_generations(self, found: Generations | None, wanted: Generations) -> bool:
+        statement = (
+            "INSERT INTO meta VALUES ('generations', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value "
+            "WHERE value = ? RETURNING key"
+        )
+        values = wanted.text(), found.text() if found else None
+        return bool(self._database.write(lambda db: db.execute(statement, values).fetchall(), reserve=False))
 
     def was_indexed(self, namespace: str) -> bool:
         return self._meta(f"indexed {namespace}") is not None

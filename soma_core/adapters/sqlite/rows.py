@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from soma_core.domain.memory import Memory, MemoryType
+from soma_core.adapters.values import memory_of, micros
+from soma_core.domain.memory import Memory
 from soma_core.domain.query import Filter
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 CURRENT = "memories m JOIN versions v ON v.id = m.id AND v.version = m.version"
 """Every memory with what its latest version says."""
@@ -23,42 +20,9 @@ VERSION_COLUMNS = (
 )
 
 
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970 UTC."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment(microseconds: int) -> datetime:
-    """The instant so many microseconds after 1970 UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
 def memory(namespace: str, row: Sequence[Any]) -> Memory:
     """From `created_at` and then `VERSION_COLUMNS`."""
-    created, key, version, recorded, text, type_, tags, thread, position, speaker, occurred = row[:11]
-    coordinate, weight, payload = row[11:]
-    return Memory(
-        id=UUID(bytes=key),
-        namespace=namespace,
-        version=version,
-        text=text,
-        type=MemoryType(type_),
-        tags=tuple(json.loads(tags)) if tags != "[]" else (),
-        thread=thread,
-        position=position,
-        speaker=speaker,
-        occurred_at=moment(occurred),
-        recorded_at=moment(recorded),
-        created_at=moment(created),
-        coordinate=coordinate,
-        importance=weight,
-        payload=json.loads(payload) if payload != "{}" else {},
-    )
-
-
-def compact(value: object) -> str:
-    """JSON without spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return memory_of(namespace, UUID(bytes=row[1]), row)
 
 
 def where(namespace: str, wanted: Filter) -> tuple[str, list[Any]]:

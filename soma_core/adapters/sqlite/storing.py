@@ -15,7 +15,8 @@ from typing import Any
 from uuid import UUID
 
 from soma_core.adapters.sqlite.changes import VERSION, head_row, last_position, store_one, version_row
-from soma_core.adapters.sqlite.rows import by_pairs, compact, micros
+from soma_core.adapters.sqlite.rows import by_pairs
+from soma_core.adapters.values import compact, micros
 from soma_core.domain.errors import Conflict, SomaError
 from soma_core.domain.events import EventKind
 from soma_core.domain.memory import NewMemory, new_id

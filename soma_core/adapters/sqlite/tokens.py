@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from soma_core.adapters.sqlite.database import Database
-from soma_core.adapters.sqlite.rows import micros, moment
+from soma_core.adapters.values import micros, token_of
 from soma_core.domain.errors import Conflict
 from soma_core.domain.tokens import Token
 
@@ -37,30 +35,16 @@ class SqliteTokenStore:
         with self._database.reading() as db:
             statement = f"SELECT {_COLUMNS}, digest FROM tokens WHERE id = ?"
             row = db.execute(statement, (token_id,)).fetchone()
-        return (_token(row[:-1]), row[-1]) if row else None
+        return (token_of(row[:-1]), row[-1]) if row else None
 
     def list(self) -> list[Token]:
         with self._database.reading() as db:
-            return [_token(row) for row in db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY created_at, id")]
+            return [token_of(row) for row in db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY created_at, id")]
 
     def revoke(self, token_id: str, at: datetime) -> Token | None:
         def work(db: sqlite3.Connection) -> Token | None:
             db.execute("UPDATE tokens SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (micros(at), token_id))
             row = db.execute(f"SELECT {_COLUMNS} FROM tokens WHERE id = ?", (token_id,)).fetchone()
-            return _token(row) if row else None
+            return token_of(row) if row else None
 
         return self._database.write(work, reserve=False)
-
-
-def _token(row: Sequence[Any]) -> Token:
-    """From `_COLUMNS`."""
-    key, namespace, scopes, created, expires, revoked, name = row
-    return Token(
-        id=key,
-        namespace=namespace,
-        scopes=tuple(scopes.split(",")),
-        created_at=moment(created),
-        expires_at=moment(expires) if expires is not None else None,
-        revoked_at=moment(revoked) if revoked is not None else None,
-        name=name,
-    )

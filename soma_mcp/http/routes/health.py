@@ -101,11 +101,13 @@ async def _parts(request: Request) -> dict[str, dict[str, Any]]:
     except SomaError as error:
         return {"records": _part(began, error.message)}
     waiting = [note for note in status.health if "index" in note]
+    without = [note for note in status.health if note.startswith("cache: ")]
     loading = "" if status.model_ready else "is not loaded yet"
     return {
         "records": _part(began, ""),
         "index": _part(began, "") | {"note": "; ".join(waiting)},
         "model": _part(began, loading),
+        "cache": _part(began, "") | {"note": "; ".join(without)},
     }
 
 

@@ -17,7 +17,7 @@ from soma_mcp.http.auth import require
 from soma_mcp.http.reading import scope_of
 from soma_mcp.http.routes import new_router
 from soma_mcp.http.shapes import Coordinate, Forget, TypeName
-from soma_mcp.tools.forget import MAX_REASON, ForgetAnswer, describe_receipt
+from soma_mcp.tools.receipts import MAX_REASON, ForgetAnswer, describe_receipt
 
 router = new_router("memories")
 
