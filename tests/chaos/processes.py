@@ -239,12 +239,13 @@ def texts(answer: dict[str, Any]) -> list[str]:
 
 def settled(server: Server) -> bool:
     """Whether all that was stored is in the index, and flushed."""
-    return server.call("status")["pending"] == {"words": 0, "vectors": 0}
+    return not any(server.call("status")["pending"].values())
 
 
 def checkpoint_of(home: Path) -> dict[str, Any]:
-    """The stamp of the folder's one index; empty when there is none."""
-    for file in (home / "index").glob("*/checkpoint.json"):
+    """The stamp of the only namespace of the folder's only index; empty when there is none."""
+    index = home / "index"
+    for file in [*index.glob("*/checkpoint.json"), *index.glob("g*/*/checkpoint.json")]:
         try:
             return dict(json.loads(file.read_text()))
         except ValueError:

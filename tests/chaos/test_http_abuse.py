@@ -123,6 +123,31 @@ def test_a_client_that_hangs_up_in_mid_answer_of_an_export_is_forgotten(tmp_path
         assert "Traceback" not in serving.log
 
 
+def test_a_transfer_may_be_slow_but_not_stand_still(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"text": f"note {n} " + "lorem ipsum " * 200}) + "\n" for n in range(2_000))
+    with soma_serve(tmp_path / "home", SOMA_REQUEST_TIMEOUT_SECONDS="1") as serving:
+        assert serving.ask("/import", lines).json["stored"] == 2_000
+        with connected(serving) as unread, connected(serving) as slow, connected(serving) as still:
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            unread.sendall(b"GET /export HTTP/1.1\r\n" + HEAD + b"\r\n")
+            until(lambda: at_work(serving) == 2, "an export that waits for its reader")  # at_work asks too
+            body = b'{"text": "slow but sure"}'
+            slow.sendall(b"POST /import HTTP/1.1\r\n" + HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
+            still.sendall(b"POST /import HTTP/1.1\r\n" + HEAD + b"Content-Length: 1000\r\n\r\n" + body)
+            began = time.monotonic()
+            for place in range(0, len(body), 5):
+                slow.sendall(body[place : place + 5])
+                time.sleep(0.3)
+            assert time.monotonic() - began > 1
+            assert status_of(slow.recv(1_000)) == 200
+            answer = read_all(still)
+            assert (status_of(answer), b"nothing of the body arrived for 1 s" in answer) == (503, True)
+            until(lambda: at_work(serving) == 1, "the end of the export")
+            until(lambda: len(psutil.Process(serving.pid).net_connections("tcp")) <= 3, "the end of its connection")
+        assert len(serving.ask("/export").body.splitlines()) == 2_001
+        assert "Traceback" not in serving.log
+
+
 def test_slow_senders_hold_up_nobody(serving: Serving) -> None:
     request = b"POST /store HTTP/1.1\r\n" + HEAD + b"Content-Length: 24\r\n\r\n" + b'{"text":"slow but sure"}'
     wires = [socket.create_connection(("127.0.0.1", serving.port), 20) for _ in range(30)]

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import uuid
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -121,19 +122,20 @@ class Writer(threading.Thread):
         self.unanswered: tuple[str, str] | None = None
 
     def run(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
-        for turn in range(100_000):
-            text, key = f"{self.label} notes turn {turn}", uuid.uuid4().hex
-            self.unanswered = (text, key)
-            try:
-                body = json.dumps({"text": text})
-                connection.request("POST", "/store", body, {"Content-Type": "application/json", "Idempotency-Key": key})
-                answer = connection.getresponse()
-                answer.read()
-            except (OSError, HTTPException):
-                return
-            assert answer.status == 200
-            self.acknowledged.append((text, key))
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            for turn in range(100_000):
+                text, key = f"{self.label} notes turn {turn}", uuid.uuid4().hex
+                self.unanswered = (text, key)
+                try:
+                    body = json.dumps({"text": text})
+                    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+                    connection.request("POST", "/store", body, headers)
+                    answer = connection.getresponse()
+                    answer.read()
+                except (OSError, HTTPException):
+                    return
+                assert answer.status == 200
+                self.acknowledged.append((text, key))
 
 
 def test_a_server_killed_in_a_crowd_of_writers_loses_and_doubles_nothing(home: Path) -> None:

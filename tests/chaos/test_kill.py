@@ -78,7 +78,7 @@ def test_a_late_vector_of_a_forgotten_memory_is_taken_out_by_the_next_start(
     soma = engine()
     found = inspected(soma)
     assert found.clean, found.detail
-    assert worker.lines[0] not in {str(point.memory_id) for point in soma._index.points(SCOPE.namespace)}
+    assert worker.lines[0] not in {str(point.memory_id) for point in soma.serving.built.index.points(SCOPE.namespace)}
     assert recalled(soma, "wombat") == set()
     assert len(recalled(soma, "heron")) == 1
 

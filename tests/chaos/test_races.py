@@ -12,6 +12,7 @@ from soma_core.domain.events import EventKind
 from soma_core.domain.memory import NewMemory
 from soma_core.domain.query import RecallQuery
 from soma_core.engine import Soma
+from soma_core.ports.index import Indexed
 from soma_core.settings import Settings
 from tests.chaos.processes import SCOPE, checkpoint_of, inspected, plain_vectors
 
@@ -53,9 +54,13 @@ def while_embedding(soma: Soma) -> Iterator[None]:
     assert not failures
 
 
+def points_of(soma: Soma) -> Iterator[Indexed]:
+    return soma.serving.built.index.points(NAMESPACE)
+
+
 def points(soma: Soma, memory_id: object) -> list[tuple[int, bool]]:
     """Version and scope of every point of a memory."""
-    return sorted((p.version, p.current) for p in soma._index.points(NAMESPACE) if p.memory_id == memory_id)
+    return sorted((p.version, p.current) for p in points_of(soma) if p.memory_id == memory_id)
 
 
 def recalled(soma: Soma, words: str) -> list[str]:
@@ -139,7 +144,7 @@ def test_an_earlier_checkpoint_put_back_is_replayed_to_the_same_index(engine: Op
     soma.forget(SCOPE, [str(first[3].id)])
     soma.store(SCOPE, NewMemory("animal 3 heron", coordinate="3"))
     soma.index(SCOPE)
-    expected = sorted((p.memory_id, p.version, p.current) for p in soma._index.points(NAMESPACE))
+    expected = sorted((p.memory_id, p.version, p.current) for p in points_of(soma))
     soma.close()
     file.write_bytes(earlier)
     soma = engine()
@@ -148,7 +153,7 @@ def test_an_earlier_checkpoint_put_back_is_replayed_to_the_same_index(engine: Op
         "animal 2 heron", "animal 3 heron", "animal 4 wombat", "animal 5 wombat"
     ]  # fmt: skip
     assert inspected(soma).clean
-    assert sorted((p.memory_id, p.version, p.current) for p in soma._index.points(NAMESPACE)) == expected
+    assert sorted((p.memory_id, p.version, p.current) for p in points_of(soma)) == expected
     assert checkpoint_of(settings.home)["words"] == 11
 
 
@@ -186,5 +191,5 @@ def test_many_threads_that_store_revise_and_forget_under_the_indexer_leave_a_cle
     found = inspected(soma)
     assert found.clean, found.detail
     live = set(soma.records.live(NAMESPACE))
-    assert {p.memory_id for p in soma._index.points(NAMESPACE) if p.current} == live
-    assert {p.memory_id for p in soma._index.points(NAMESPACE)} == live, "old versions of what was forgotten are left"
+    assert {p.memory_id for p in points_of(soma) if p.current} == live
+    assert {p.memory_id for p in points_of(soma)} == live, "old versions of what was forgotten are left"

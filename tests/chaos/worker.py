@@ -11,7 +11,7 @@ from typing import Any
 
 from soma_core.adapters.sqlite.records import SqliteRecordStore
 from soma_core.domain.memory import NewMemory, Scope
-from soma_core.services.indexing import Indexing
+from soma_core.services.writing import IndexWriting
 from soma_core.settings import load_settings
 from soma_mcp.sharing import SharedSoma
 
@@ -99,7 +99,7 @@ def die_before_repair() -> None:
 
     def embed(texts: list[str]) -> list[list[float]]:
         memory.forget(SCOPE, [str(gone.id)])
-        Indexing._repair = die  # type: ignore[method-assign]
+        IndexWriting._repair = die  # type: ignore[method-assign]
         return [vector for _ in texts]
 
     soma.embedder.embed_passages = embed

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -41,10 +42,15 @@ def memory(number: int) -> UUID:
 
 def unit(seed: object) -> list[float]:
     """A random vector of unit length, always the same for the same seed."""
-    rng = random.Random(str(seed))
+    return list(_unit(str(seed)))
+
+
+@cache
+def _unit(seed: str) -> tuple[float, ...]:
+    rng = random.Random(seed)
     vector = [rng.gauss(0, 1) for _ in range(DIMENSIONS)]
     length = math.sqrt(sum(x * x for x in vector))
-    return [x / length for x in vector]
+    return tuple(x / length for x in vector)
 
 
 def between(a: Sequence[float], b: Sequence[float], share: float) -> list[float]:
@@ -351,6 +357,14 @@ class IndexContract:
         for number in range(5, 20):
             index.remove(NAMESPACE, memory(number), 2)
         scores = [index.search(name, IndexQuery("tea", None, 1)).lexical[0].score for name in (NAMESPACE, "never more")]
+        assert scores[0] == scores[1]
+
+    def test_points_that_were_written_twice_count_once_in_how_rare_a_word_is(self, index: VectorIndex) -> None:
+        points = [point(n, "tea" if n < 20 else "coffee") for n in range(1, 40)]
+        index.put("once", points)
+        for _ in range(2):
+            index.put(NAMESPACE, points)
+        scores = [index.search(name, IndexQuery("tea", None, 1)).lexical[0].score for name in (NAMESPACE, "once")]
         assert scores[0] == scores[1]
 
     # filters

@@ -17,6 +17,7 @@ import pytest
 
 from soma_core.domain.candidates import features_of, microseconds
 from soma_core.domain.errors import Conflict, InvalidInput, Unavailable
+from soma_core.domain.generations import Generation, Generations
 from soma_core.domain.memory import Memory, MemoryType, NewMemory, State, new_id, parse_coordinate, short_id, uuid7
 from soma_core.domain.query import BrowseQuery, Filter, Selection
 from soma_core.domain.receipts import Change, StoreStatus
@@ -786,11 +787,33 @@ class RecordsContract:
         assert (again.store_id, walk(again, "oldest"), events_of(again).read(NAMESPACE, 0, 99)) == before
         assert again.problems() == []
 
-    def test_the_serving_model_is_remembered(self, records: RecordStore, reopen: Reopen) -> None:
-        assert records.serving_model() is None
-        records.serve_model("a:int8")
-        records.serve_model("b:int8")
-        assert records.serving_model() == reopen().serving_model() == "b:int8"
+    def test_the_generations_of_the_index_are_remembered(self, records: RecordStore, reopen: Reopen) -> None:
+        assert records.generations() is None
+        first = Generations(Generation(1, "a:int8", 384, "english"))
+        assert records.change_generations(None, first)
+        planned = first.planning(Generation(2, "b:int8", 768, "auto", "splade"))
+        assert records.change_generations(first, planned)
+        assert records.generations() == planned
+        assert records.change_generations(planned, planned.switched())
+        again = reopen().generations()
+        assert again == Generations(Generation(2, "b:int8", 768, "auto", "splade"), None, (1,), 2)
+        assert again.without(1).retired == ()
+
+    def test_the_generations_are_changed_only_from_what_was_found(self, records: RecordStore) -> None:
+        first, other = Generations(Generation(1, "a:int8")), Generations(Generation(1, "b:int8"))
+        assert records.change_generations(None, first)
+        assert not records.change_generations(None, other)
+        assert not records.change_generations(other, first.planning(Generation(2, "b:int8")))
+        assert records.generations() == first
+
+    def test_of_processes_that_begin_a_generation_at_once_one_has_it(self, records: RecordStore) -> None:
+        first = Generations(Generation(1, "a:int8"))
+        records.change_generations(None, first)
+        wanted = [first.planning(Generation(2, f"{n}:int8")) for n in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            done = list(threads.map(lambda each: records.change_generations(first, each), wanted))
+        assert done.count(True) == 1
+        assert records.generations() == wanted[done.index(True)]
 
     def test_namespaces_that_were_indexed_are_remembered(self, records: RecordStore, reopen: Reopen) -> None:
         for name in STRANGE_NAMES[:-1]:

@@ -102,6 +102,25 @@ class ServerContract(IndexContract):
         return reopen()
 
 
+def lasting(address: Address) -> Iterator[QdrantClient]:
+    """A client that stays open when an index closes it: making one takes as long as a whole test."""
+    client = connect(address, "any")
+    close = client.close
+    client.close = lambda: None
+    yield client
+    close()
+
+
+@pytest.fixture(scope="module")
+def over_rest(qdrant: QdrantProcess) -> Iterator[QdrantClient]:
+    yield from lasting(Address(qdrant.url))
+
+
+@pytest.fixture(scope="module")
+def over_grpc(qdrant: QdrantProcess) -> Iterator[QdrantClient]:
+    yield from lasting(Address(qdrant.url, grpc_port=qdrant.grpc_port))
+
+
 @pytest.mark.timeout(300)  # it compares with every point, in Python
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 @pytest.mark.filterwarnings("ignore:Local mode performs exact")
@@ -120,16 +139,16 @@ class TestServerIndexOverHttp(ServerContract):
     """A server of the tests with Edge behind it."""
 
     @pytest.fixture
-    def connected(self, qdrant: QdrantProcess) -> Connected:
-        return lambda: connect(Address(qdrant.url), "any")
+    def connected(self, over_rest: QdrantClient) -> Connected:
+        return lambda: over_rest
 
 
 class TestServerIndexOverGrpc(ServerContract):
     """The same server by its other door."""
 
     @pytest.fixture
-    def connected(self, qdrant: QdrantProcess) -> Connected:
-        return lambda: connect(Address(qdrant.url, grpc_port=qdrant.grpc_port), "any")
+    def connected(self, over_grpc: QdrantClient) -> Connected:
+        return lambda: over_grpc
 
 
 class TestServerIndexOnARealServer(ServerContract):

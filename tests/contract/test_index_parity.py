@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from functools import cache
 from uuid import uuid4
 
 import pytest
@@ -40,7 +41,13 @@ def meaning(words: Sequence[str]) -> list[float]:
     return [x / length for x in total]
 
 
-def generated() -> Iterator[tuple[str, IndexPoint]]:
+@cache
+def generated() -> Sequence[tuple[str, IndexPoint]]:
+    """The points of all namespaces, made once: their vectors take longer than a server does."""
+    return tuple(_generated())
+
+
+def _generated() -> Iterator[tuple[str, IndexPoint]]:
     rng = random.Random(14)
     for number in range(TEXTS):
         words = sentence(rng, rng.randint(4, 60))
@@ -67,9 +74,8 @@ def asked() -> Iterator[tuple[str, IndexQuery]]:
 
 
 def fill(index: VectorIndex) -> None:
-    points = list(generated())
     for namespace in NAMESPACES:
-        index.put(namespace, [each for name, each in points if name == namespace])
+        index.put(namespace, [each for name, each in generated() if name == namespace])
         index.retire(namespace, memory(1), 2)
         index.remove(namespace, memory(2), 3)
 

@@ -1,4 +1,4 @@
-"""The contracts of records, log and tokens over Postgres."""
+"""The contracts of records, log, outbox and tokens over Postgres."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from soma_core.adapters.postgres.records import PostgresRecordStore
 from soma_core.ports.log import EventLog
 from soma_core.ports.records import RecordStore
 from soma_core.ports.tokens import TokenStore
+from tests.contract import outbox
 from tests.contract.log import LogContract, Opened
+from tests.contract.outbox import OutboxContract
 from tests.contract.records import EventsOf, RecordsContract
 from tests.contract.tokens import TokensContract
 from tests.support.clock import FixedClock
@@ -79,6 +81,24 @@ class TestPostgresEventLog(LogContract):
     @pytest.fixture
     def opened(self, reopen: Callable[[], Opened]) -> Opened:
         return reopen()
+
+
+class TestPostgresOutbox(OutboxContract):
+    @pytest.fixture
+    def another(self, database: str, clock: FixedClock) -> Iterator[outbox.Open]:
+        stores: list[PostgresRecordStore] = []
+
+        def another() -> outbox.Opened:
+            stores.append(PostgresRecordStore(database, pool_size=4, clock=clock))
+            return stores[-1], stores[-1].log(), stores[-1].outbox()
+
+        yield another
+        for store in stores:
+            store.close()
+
+    @pytest.fixture
+    def opened(self, another: outbox.Open) -> outbox.Opened:
+        return another()
 
 
 class TestPostgresTokenStore(TokensContract):

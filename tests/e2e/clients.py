@@ -23,6 +23,7 @@ from mcp.client.stdio import stdio_client
 from mcp_types import CallToolResult, TextContent
 
 from soma_mcp.cli import soma
+from tests.support.deployments import settings_of
 
 ROOT = Path(__file__).parents[2]
 SOMA = [sys.executable, "-m", "soma_mcp.cli"]
@@ -39,7 +40,8 @@ INITIALIZE = {
 def environment(home: Path | str, **settings: str) -> dict[str, str]:
     """The environment of a process of Soma on a data folder; nothing of the tester's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SOMA_")}
-    return kept | {"SOMA_HOME": str(home), "SOMA_DISK_RESERVE": "0", "PYTHONPATH": str(ROOT)} | settings
+    own = {"SOMA_HOME": str(home), "SOMA_DISK_RESERVE": "0", "PYTHONPATH": str(ROOT)}
+    return kept | own | settings_of(home) | settings
 
 
 def wait_until(true: Callable[[], object], seconds: float = SECONDS, what: str = "the condition") -> None:

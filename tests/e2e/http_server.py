@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from tests.e2e.clients import ROOT, SECONDS, SOMA, environment, wait_until
-
-SERVING = re.compile(r"soma: serving (http://127\.0\.0\.1:\d+) ")
+from tests.e2e.clients import SECONDS, wait_until
+from tests.support.serving import Serving, soma_serve
 
 
 class Caller:
@@ -70,7 +65,7 @@ class Caller:
 
     def _is_embedded(self) -> bool:
         found = self.get("/stats")
-        return found["model"]["ready"] and found["pending"] == {"words": 0, "vectors": 0}
+        return found["model"]["ready"] and not any(found["pending"].values())
 
     def close(self) -> None:
         self._client.close()
@@ -99,14 +94,14 @@ def error_of(answer: httpx2.Response) -> dict[str, Any]:
 
 
 class HttpServer:
-    """A running `soma serve` on a data folder."""
+    """A running `soma serve` on a data folder, and who calls it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], home: Path, log: Path, url: str) -> None:
-        self.process = process
-        self.home = home
-        self.url = url
-        self._log = log
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
         self._callers: list[Caller] = []
+        self.process = serving.process
+        self.home = serving.home
+        self.url = serving.url
 
     def caller(self, token: str | None = None) -> Caller:
         """A caller, closed with the server."""
@@ -116,47 +111,23 @@ class HttpServer:
     @property
     def log(self) -> str:
         """What the server wrote to standard error."""
-        return self._log.read_text()
+        return self._serving.log
 
     def end(self) -> None:
         for caller in self._callers:
             caller.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(SECONDS) == 0, self.log
+        assert self._serving.end() == 0, self.log
 
 
 @contextmanager
 def http_server(home: Path, **settings: str) -> Iterator[HttpServer]:
     """A server on a free port that ends, with status 0, with the block; its standard error goes to a file."""
-    log = home.with_name(f"{home.name}.{uuid.uuid4().hex[:8]}.log")
-    options = {"SOMA_RATE_LIMIT_MAX": "0"} | settings
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [*SOMA, "serve", "--port", "0"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=environment(home, **options),
-            cwd=ROOT,
-        )
-        try:
-            wait_until(_started(process, log), what="`soma serve`")
-            found = SERVING.search(log.read_text())
-            assert found, log.read_text()
-            server = HttpServer(process, home, log, found[1])
-            answers = server.caller()
-            wait_until(lambda: _lives(answers), what="/healthz")
-            yield server
-            server.end()
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait(SECONDS)
-
-
-def _started(process: subprocess.Popen[bytes], log: Path) -> Callable[[], bool]:
-    return lambda: process.poll() is not None or SERVING.search(log.read_text()) is not None
+    with soma_serve(home, files=None, **settings) as serving:
+        server = HttpServer(serving)
+        answers = server.caller()
+        wait_until(lambda: _lives(answers), what="/healthz")
+        yield server
+        server.end()
 
 
 def _lives(caller: Caller) -> bool:

@@ -73,21 +73,6 @@ def test_the_version_is_printed(shell: Shell) -> None:
     assert shell.text("--version").startswith("soma ")
 
 
-def test_store_get_browse_recall_and_forget_tell_people_what_they_did(shell: Shell) -> None:
-    created = shell.text("store", "Owls sleep by day.", "--tag", "birds", "--thread", "zoo", "--speaker", "Ida")
-    assert created.startswith("created ")
-    memory_id = created.split()[1]
-
-    assert "Ida: Owls sleep by day." in shell.text("get", memory_id)
-    assert "#birds" in shell.text("browse", "--thread", "zoo")
-    assert "Owls sleep by day." in shell.text("recall", "when do owls rest")
-    assert "1 memories in api_ns" in shell.text("stats")
-    assert shell.text("forget", memory_id, "--yes").startswith("1 memories forgotten")
-    assert shell.text("recall", "owls") == "Nothing was found.\n"
-    assert shell.text("browse") == "Nothing was found.\n"
-    assert shell.complaint("get", memory_id).startswith("soma: not_found: ids: no memory has the id")
-
-
 def test_a_second_recall_with_the_cursor_leaves_out_what_the_first_showed(shell: Shell) -> None:
     for text in ("Owls sleep by day.", "owls sleep by day", "Owls hunt by night."):
         shell.text("store", text)
@@ -96,7 +81,7 @@ def test_a_second_recall_with_the_cursor_leaves_out_what_the_first_showed(shell:
     (hit,) = first["hits"]
     second = shell.json("recall", "owls", "--since-cursor", first["cursor"])
     assert hit["id"] not in {found["id"] for found in second["hits"]}
-    assert second["seen"] == 1 + len(hit["alike"])
+    assert second["seen"] == 1 + len(hit.get("alike", []))
     assert "(1 alike: [" in shell.text("recall", "owls")
     assert "since_cursor" in shell.complaint("recall", "owls", "--since-cursor", "nonsense")
 
@@ -106,26 +91,6 @@ def test_age_counts_unless_it_is_told_not_to(shell: Shell) -> None:
     (aged,) = shell.json("recall", "owls")["hits"]
     (ageless,) = shell.json("recall", "owls", "--no-recency")["hits"]
     assert aged["parts"]["recency"] > 0 == ageless["parts"]["recency"]
-
-
-def test_store_get_browse_recall_and_forget_tell_programs_the_same(shell: Shell) -> None:
-    flags = ["--type", "semantic", "--tag", "a", "--tag", "b", "--thread", "t", "--speaker", "s", "--importance", "0.9"]
-    flags += ["--occurred-at", "2026-01-02", "--coordinate", "1,2", "--payload", '{"x": [1, "ü"]}', "--key", "k"]
-    receipt = shell.json("store", "Gültig: ☂", *flags)
-    again = shell.json("store", "Gültig: ☂", *flags)
-    (memory,) = shell.json("get", receipt["id"])["memories"]
-
-    assert (again["id"], again["version"], again["status"]) == (receipt["id"], 1, "created")
-    assert memory["text"] == "Gültig: ☂"
-    assert memory["tags"] == ["a", "b"]
-    assert memory["payload"] == {"x": [1, "ü"]}
-    assert memory["occurred_at"] == "2026-01-02T00:00:00Z"
-    assert shell.json("browse", "--tag", "a", "--tag", "b")["memories"] == [memory]
-    (hit,) = shell.json("recall", "gültig", "--type", "semantic")["hits"]
-    assert hit["id"] == receipt["id"]
-    assert shell.json("forget", receipt["id"], "--dry-run")["dry_run"] is True
-    assert shell.json("forget", receipt["id"], "--purge", "--yes")["records"] == "purged"
-    assert shell.json("stats")["counts"]["purged"] == 1
 
 
 def test_store_reads_standard_input(shell: Shell) -> None:
@@ -142,18 +107,11 @@ def test_a_stored_diary_is_recalled_by_meaning(diary: Shell) -> None:
     assert any("Corvane gives up after ten" in hit["text"] for hit in found["hits"])
 
 
-def test_a_file_can_come_from_standard_input_and_the_same_key_stores_it_once(shell: Shell) -> None:
-    lines = '{"text":"First."}\n{"text":"Second."}\n'
-    for _ in range(2):
-        assert shell.json("store-bulk", "-", "--key", "k", "--no-wait", stdin=lines)["stored"] == 2
-
-    assert shell.json("stats")["counts"]["live"] == 2
-
-
 def test_reindex_rebuilds_the_index_from_the_records(copied: Shell) -> None:
     shutil.rmtree(copied.home / "index")
 
-    assert copied.json("reindex") == {"events": 62}
+    model = copied.json("stats")["model"]["id"]
+    assert copied.json("reindex") == {"events": 62, "generation": 2, "model": model, "kept": []}
     assert copied.json("recall", "Why were customers charged two times?", "--limit", "2")["hits"]
     assert copied.text("reindex") == "the index was rebuilt from 62 changes\n"
 

@@ -10,6 +10,9 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.http_server import Caller, HttpServer, answered, http_server
+from tests.support.deployments import WITH_WORKERS, twice
+
+pytestmark = twice(WITH_WORKERS)
 
 MEMORY = {
     "id", "text", "type", "occurred_at", "speaker", "thread", "tags", "version", "recorded_at", "created_at",
@@ -18,8 +21,8 @@ MEMORY = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
-    with http_server(tmp_path_factory.mktemp("api") / "home") as running:
+def server(deployment: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    with http_server(tmp_path_factory.mktemp("api") / "home", SOMA_CORS_ORIGINS="https://app.example") as running:
         yield running
 
 
@@ -660,7 +663,7 @@ def test_the_server_tells_what_it_is_and_how_it_does(shelf: Caller) -> None:
     assert shelf.get("/readyz") == {"ready": True, "missing": []}
     health = shelf.get("/health")
     assert health["status"] == "ok"
-    assert set(health["parts"]) == {"records", "index", "model"}
+    assert set(health["parts"]) == {"records", "index", "model", "cache"}
     assert all(part["ok"] is True and part["ms"] >= 0 for part in health["parts"].values())
     assert shelf.ask("GET", "/docs").headers["content-type"].startswith("text/html")
     assert shelf.get("/openapi.json")["info"]["title"] == "Soma"
@@ -681,3 +684,62 @@ def test_a_request_id_is_given_back_and_else_made(shelf: Caller) -> None:
     assert shelf.ask("GET", "/stats", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
     made = {shelf.ask("GET", "/stats").headers["x-request-id"] for _ in range(3)}
     assert len(made) == 3
+
+
+# Other forms of a request.
+
+
+GETTABLE = (
+    "/",
+    "/healthz",
+    "/readyz",
+    "/health",
+    "/metrics",
+    "/stats",
+    "/memories",
+    "/recall?query=x",
+    "/openapi.json",
+)
+
+
+@pytest.mark.parametrize("path", GETTABLE)
+def test_head_is_answered_as_get_without_a_body(shelf: Caller, path: str) -> None:
+    got, head = shelf.ask("GET", path), shelf.ask("HEAD", path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert int(head.headers["content-length"]) > 0
+    assert shelf.ask("GET", "/healthz").is_success  # on the same connection: nothing of a body is left on it
+
+
+def test_head_of_an_export_does_not_read_the_memories_out(shelf: Caller) -> None:
+    head = shelf.ask("HEAD", "/export")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("application/x-ndjson")
+
+
+def test_head_of_what_cannot_be_got_is_an_error_as_for_get(shelf: Caller) -> None:
+    assert shelf.ask("HEAD", "/nope").status_code == 404
+    assert shelf.ask("HEAD", "/store").status_code == 405
+    assert shelf.ask("HEAD", "/memories/018f").status_code == shelf.ask("GET", "/memories/018f").status_code
+
+
+def test_head_is_counted_as_itself(shelf: Caller) -> None:
+    shelf.ask("HEAD", "/healthz")
+    assert 'endpoint="healthz",method="HEAD",status="200"' in shelf.ask("GET", "/metrics").text
+
+
+def test_a_slash_at_the_end_of_a_path_changes_nothing(api: Caller) -> None:
+    stored = api.ask("POST", "/store/", {"text": "stored with a slash"}, follow_redirects=False)
+    assert stored.status_code == 200
+    assert api.get(f"/memories/{stored.json()['id']}/")["text"] == "stored with a slash"
+    assert [each["text"] for each in api.get("/memories/")["memories"]] == ["stored with a slash"]
+    imported = api.ask("POST", "/import/", b'{"text": "imported with a slash"}', follow_redirects=False)
+    assert imported.json()["stored"] == 1
+    assert api.refused(404, "POST", "/nope/")["code"] == "not_found"
+    assert api.refused(404, "POST", "/store/x/")["code"] == "not_found"
+
+
+def test_a_page_of_a_known_origin_sees_the_request_id_and_no_session_that_there_is_not(api: Caller) -> None:
+    answer = api.ask("GET", "/healthz", headers={"Origin": "https://app.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert answer.headers["access-control-expose-headers"] == "X-Request-ID"

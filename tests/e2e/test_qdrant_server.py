@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,11 +14,14 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from soma_core.bootstrap import create_memory_system
+from soma_core.domain.errors import ModelMismatch
 from soma_core.domain.memory import NewMemory, Scope
 from soma_core.domain.query import RecallQuery
 from soma_core.engine import Soma
 from tests.e2e.clients import ROOT, Shell, environment, wait_until
+from tests.support.graphs import lookup_model
 from tests.support.qdrant_process import QdrantProcess, free_port
+from workers.embedded import Workers
 
 SCOPE = Scope("api_ns")
 DIARY = ROOT / "examples" / "diary.jsonl"
@@ -44,7 +48,11 @@ def test_commands_on_a_server_find_what_they_find_in_the_folder(served: Shell, t
     assert len(answers[0]) == 10
     assert answers[0] == answers[1]
     assert not (served.home / "index").exists()
-    assert served.json("reindex") == {"events": 62}
+    rebuilt = served.json("reindex")
+    assert (rebuilt["events"], rebuilt["generation"], rebuilt["kept"]) == (62, 2, [1])
+    assert "soma reindex --drop-old" in served.text("reindex")
+    assert served.json("reindex", "--drop-old") == {"dropped": [2]}
+    assert served.text("reindex", "--drop-old") == "there is none to delete\n"
     assert served.json("recall", QUESTION)["hits"]
     found = {one["what"]: one for one in served.json("doctor")["findings"]}
     assert found["index"]["verdict"] == found["index server"]["verdict"] == "good"
@@ -175,3 +183,82 @@ def test_a_missing_driver_is_named_with_what_installs_it(served: Shell) -> None:
     )
     assert done.returncode == 1
     assert "soma-fractal-memory[server]" in done.stderr
+
+
+@pytest.fixture
+def together(qdrant: QdrantProcess, database: str, tmp_path: Path) -> Iterator[Callable[..., Soma]]:
+    """Opens engines that share their records and their index, each with a folder of its own."""
+    collection = str(uuid4())
+    with ExitStack() as stack:
+
+        def together(name: str, model: Path, **told: bool) -> Soma:
+            return stack.enter_context(
+                closing(
+                    create_memory_system(
+                        home=tmp_path / name,
+                        embedding_model=str(model),
+                        postgres_url=database,
+                        qdrant_url=qdrant.url,
+                        qdrant_collection=collection,
+                        **told,  # type: ignore[arg-type]
+                    )
+                )
+            )
+
+        yield together
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two models with vectors of different lengths."""
+    folder = tmp_path_factory.mktemp("models")
+    vectors = [{"[UNK]": [0.1] * n, "heron": [1.0] + [0.0] * (n - 1), "lake": [0.5] * n} for n in (8, 12)]
+    return [lookup_model(folder / name, held, name=name) for name, held in zip(("old", "new"), vectors, strict=True)]
+
+
+def test_processes_elsewhere_go_on_while_one_changes_the_model(
+    together: Callable[..., Soma], two_models: list[Path]
+) -> None:
+    old, new = two_models
+    serving = together("serving", old)
+    serving.store_many(SCOPE, [NewMemory("A heron by the lake."), NewMemory("Tea is at three.")])
+    serving.index(SCOPE)
+    with pytest.raises(ModelMismatch, match="soma reindex"):
+        together("elsewhere", new)
+    changing = together("elsewhere", new, accept_model=True)
+    assert texts(changing, "heron") == ["A heron by the lake."]
+    done = changing.reindex(SCOPE)
+    assert (done.events, done.generation, done.kept) == (2, 2, [1])
+    assert done.model.startswith("new:")
+
+    serving.follow_switch()
+    serving.store(SCOPE, NewMemory("Another heron."))
+    serving.index(SCOPE)
+    assert set(texts(serving, "heron")[:2]) == {"A heron by the lake.", "Another heron."}
+    assert any("generation 2" in notice for notice in serving.status(SCOPE).health)
+    assert set(texts(changing, "heron")[:2]) == {"A heron by the lake.", "Another heron."}
+    with pytest.raises(ModelMismatch):
+        together("late", old)
+
+    assert changing.drop_old(SCOPE) == [1]
+    answer = serving.recall(SCOPE, RecallQuery.parse("heron"))
+    assert any("another one serves" in said for said in answer.degraded)
+    again = together("again", new)
+    again.index(SCOPE)
+    assert set(texts(again, "heron")[:2]) == {"A heron by the lake.", "Another heron."}
+    assert again.inspect(SCOPE).is_clean
+
+
+def test_a_process_elsewhere_goes_over_to_an_index_that_was_built_anew_with_its_model(
+    together: Callable[..., Soma], two_models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.switching.EVERY_SECONDS", 0.05)
+    serving, other = together("serving", two_models[0]), together("other", two_models[0])
+    serving.store(SCOPE, NewMemory("A heron by the lake."))
+    serving.index(SCOPE)
+    assert other.reindex(SCOPE).kept == [1]
+    with Workers(serving):
+        wait_until(lambda: serving.serving.built.generation.number == 2, 20, "the switch to be noticed")
+    assert other.drop_old(SCOPE) == [1]
+    assert texts(serving, "heron") == ["A heron by the lake."]
+    assert serving.status(SCOPE).health == []

@@ -12,17 +12,26 @@ from mcp import MCPError
 
 from soma_core.domain.excerpts import count_tokens
 from tests.e2e.clients import MODES, ROOT, McpClient, files_holding, mcp_client, text_of
+from tests.support.deployments import DISTRIBUTED, EMBEDDED
 
 MODEL = ROOT / "embeddings" / "models" / "bge-small-en-v1.5-int8"
 
 
-@pytest.fixture(scope="module", params=MODES)
+WAYS = [*((mode, EMBEDDED) for mode in MODES), (MODES[0], DISTRIBUTED)]
+"""Which era of the protocol is spoken says nothing of where memories are kept: one of them is enough on servers."""
+pytestmark = [
+    pytest.mark.usefixtures("mode", "deployment"),
+    pytest.mark.parametrize(("mode", "deployment"), WAYS, indirect=True, scope="module"),
+]
+
+
+@pytest.fixture(scope="module")
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def client(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpClient]:
+def client(mode: str, deployment: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpClient]:
     """One server for all tests that only need words of their own; its model gets loaded."""
     with mcp_client(tmp_path_factory.mktemp(mode) / "home", mode) as client:
         yield client
@@ -90,6 +99,7 @@ def test_a_recall_without_the_model_says_that_it_went_by_words(home: Path, mode:
         assert client.ok("recall", query="anything")["degraded"] == []
 
 
+@pytest.mark.embedded_only("on servers what waits for its vector waits longer, and older memories may stand above it")
 def test_each_of_many_stores_is_recalled_at_once_while_others_wait_to_be_embedded(client: McpClient) -> None:
     for number in range(40):
         word = f"zorkmid{number:03}"
@@ -376,6 +386,7 @@ def test_what_was_forgotten_is_returned_by_nothing_also_after_a_restart(home: Pa
         assert client.texts("secret") == ["A grey elephant stays."]
 
 
+@pytest.mark.embedded_only("the files of a data folder")
 def test_the_words_of_a_purged_memory_are_in_no_file_of_the_data_folder(home: Path, mode: str) -> None:
     words = "xylophonic-quetzal"
     with mcp_client(home, mode) as client:
@@ -555,7 +566,7 @@ def test_memories_that_say_the_same_are_one_hit(client: McpClient) -> None:
 
     assert result.structured_content is not None
     hits = result.structured_content["hits"]
-    assert {frozenset([hit["id"], *hit["alike"]]) for hit in hits} == {frozenset(same), frozenset([other])}
+    assert {frozenset([hit["id"], *hit.get("alike", [])]) for hit in hits} == {frozenset(same), frozenset([other])}
     assert "(1 alike: [" in text_of(result)
 
 

@@ -118,10 +118,29 @@ def test_a_newer_schema_is_refused_and_left_alone(postgres: PostgresServer, data
             step(database)
 
 
+def test_a_database_of_the_first_schema_is_brought_to_the_present_one(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = migrations.migrations()
+    monkeypatch.setattr(migrations, "migrations", lambda: steps[:1])
+    migrate(empty)
+    records = PostgresRecordStore(empty)
+    records.mark_indexed("kept")
+    records.close()
+    monkeypatch.setattr(migrations, "migrations", lambda: steps)
+    assert "has schema 1" in refused(empty, Unavailable)
+    assert migrate(empty) == steps[1:]
+    records = PostgresRecordStore(empty)
+    assert records.was_indexed("kept")
+    put(records, "fine")
+    assert texts(records) == ["fine"]
+    records.close()
+
+
 def test_migrating_twice_at_once_is_safe(empty: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         taken = list(pool.map(lambda _: migrate(empty), range(4)))
-    assert [step.number for steps in taken for step in steps] == [1]
+    assert sorted(step.number for steps in taken for step in steps) == [step.number for step in migrations.migrations()]
     assert pending(empty) == []
     records = PostgresRecordStore(empty)
     put(records, "fine")
@@ -133,11 +152,12 @@ def test_a_step_that_fails_leaves_nothing(
     empty: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = migrations.migrations()
-    broken = migrations.Migration(2, "broken", "CREATE TABLE half (x int); SELECT 1 / 0")
+    following = steps[-1].number + 1
+    broken = migrations.Migration(following, "broken", "CREATE TABLE half (x int); SELECT 1 / 0")
     monkeypatch.setattr(migrations, "migrations", lambda: [*steps, broken])
     with pytest.raises(Exception, match="division by zero"):
         migrate(empty)
-    assert [step.number for step in pending(empty)] == [2]
+    assert [step.number for step in pending(empty)] == [following]
     assert postgres.execute("SELECT to_regclass('half')", "empty_one") == [(None,)]
 
 
@@ -152,8 +172,10 @@ def test_the_command_says_what_it_did(empty: str, tmp_path: Path) -> None:
         done = CliRunner().invoke(soma, ["migrate", "--home", str(tmp_path), *arguments], env={"POSTGRES_URL": empty})
         return done.exit_code, done.output
 
-    assert run("--check") == (1, "pending: 0001 records\n")
-    assert run() == (0, "applied: 0001 records\n")
+    steps = [f"{step.number:04} {step.name}" for step in migrations.migrations()]
+    assert steps[:2] == ["0001 records", "0002 outbox"]
+    assert run("--check") == (1, "".join(f"pending: {step}\n" for step in steps))
+    assert run() == (0, "".join(f"applied: {step}\n" for step in steps))
     assert run() == (0, "the schema is the present one\n")
     assert run("--check", "--json") == (0, json.dumps({"pending": []}) + "\n")
 

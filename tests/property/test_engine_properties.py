@@ -14,13 +14,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from soma_core.adapters.qdrant.edge import EdgeIndex
+from soma_core.adapters.qdrant.edge_builds import EdgeBuilds
 from soma_core.adapters.sqlite.records import SqliteRecordStore
+from soma_core.domain.generations import Generations
 from soma_core.domain.memory import NewMemory, Scope, new_id
 from soma_core.domain.query import BrowseQuery, Filter, RecallQuery
-from soma_core.engine import Soma
+from tests.support.builds import FIRST
 from tests.support.clock import FixedClock
-from tests.support.embedder import DIMENSIONS, HashEmbedder
+from tests.support.engine import soma_over
 
 SCOPES = [Scope("api_ns"), Scope('it\'s "another" 🦊')]
 scopes = st.sampled_from(SCOPES)
@@ -59,13 +60,9 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
 
     def open(self) -> None:
         records = SqliteRecordStore(self.folder / "records.db", reserve_bytes=0, clock=self.clock)
-        index = EdgeIndex(
-            self.folder / "index", store_id=records.store_id, model_id=HashEmbedder.model_id, dimensions=DIMENSIONS
-        )
-        self.index = index
-        self.soma = Soma(
-            records, records.log(), index, HashEmbedder(), tokens=records.tokens(), version="0", clock=self.clock
-        )
+        builds = EdgeBuilds(self.folder / "index", store_id=records.store_id)
+        serving = (records.generations() or Generations(FIRST)).serving
+        self.soma = soma_over(records, builds.open(serving), None, serving, builds=builds, clock=self.clock)
 
     def teardown(self) -> None:
         if hasattr(self, "soma"):
@@ -181,12 +178,16 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
     def begin_the_index_anew(self, scope: Scope) -> None:
         self.soma.indexing.begin_anew(scope.namespace)
 
+    @rule()
+    def build_the_index_anew(self) -> None:
+        self.soma.reindex(SCOPES[0])
+
     @rule(flushed=st.booleans())
     def reopen(self, flushed: bool) -> None:
         if flushed:
             self.soma.close()
         else:
-            self.index.close()
+            self.soma.serving.built.index.close()
             self.soma.records.close()
         self.open()
 

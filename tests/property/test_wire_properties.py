@@ -16,6 +16,7 @@ from soma_core.domain.memory import Memory, MemoryType, NewMemory, Scope
 from soma_core.domain.query import BrowseQuery, Filter, Hit, Page, Parts, Recall, RecallQuery
 from soma_core.domain.receipts import ForgetReceipt, Similar, StoreReceipt, StoreStatus
 from soma_core.engine import Status
+from soma_core.services.copies import CacheDrift, LogDrift
 from soma_core.services.inspect import Drift
 from soma_mcp.sharing.wire import error_body, error_from, method
 
@@ -139,13 +140,21 @@ RESULTS: dict[str, st.SearchStrategy[Any]] = {
         st.dictionaries(name, counts, max_size=3),
         counts,
         counts,
+        moments | st.none(),
         name,
         st.booleans(),
         names,
         name,
     ),
     "index": counts,
-    "inspect": st.builds(Drift, name, *[counts] * 7, names),
+    "inspect": st.builds(
+        Drift,
+        name,
+        *[counts] * 8,
+        st.builds(LogDrift, *[counts] * 4) | st.none(),
+        st.builds(CacheDrift, *[counts] * 4) | st.none(),
+        names,
+    ),
     "problems": names,
     "warm": st.none(),
 }

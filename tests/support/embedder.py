@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 
-from soma_core.domain.errors import ModelMissing
+from soma_core.domain.errors import ModelMissing, Unavailable
 from soma_core.ports.embedder import Vector
 
 DIMENSIONS = 64
@@ -25,7 +25,8 @@ def embed(text: str) -> list[float]:
 class HashEmbedder:
     """The `Embedder` port over `embed`.
 
-    `fails` says which texts cannot be embedded; `before` runs at the start of every call for passages.
+    `fails` says which texts cannot be embedded; `before` runs at the start of every call for passages. While it is
+    `away` every call fails, as where a model is elsewhere.
     """
 
     model_id = "hash:float64"
@@ -34,6 +35,7 @@ class HashEmbedder:
     def __init__(self, *, ready: bool = True, missing: bool = False) -> None:
         self.ready = ready
         self.missing = missing
+        self.away = False
         self.fails: Callable[[str], bool] = lambda text: False
         self.before: Callable[[], None] = lambda: None
         self.calls: list[list[str]] = []
@@ -41,6 +43,8 @@ class HashEmbedder:
     def load(self) -> None:
         if self.missing:
             raise ModelMissing("there is no model")
+        if self.away:
+            raise Unavailable("the model is away")
         self.ready = True
 
     def embed_query(self, text: str) -> Vector:

@@ -53,9 +53,10 @@ class PostgresServer:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def database(self) -> str:
-        """The address of a fresh database with Soma's tables."""
+        """The address of a fresh database with Soma's tables: a store of its own, not a copy of the template's."""
         name = f"test_{next(_numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        self.execute("UPDATE meta SET value = gen_random_uuid() WHERE key = 'store_id'", name)
         return self.url(name)
 
     def drop(self, url: str) -> None:

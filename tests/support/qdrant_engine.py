@@ -42,6 +42,10 @@ class Collections:
         for path in folder.glob(f"*/{CREATED}"):
             self._open[path.parent.name] = edge.EdgeShard.load(str(path.parent / "shard"))
 
+    def names(self) -> list[str]:
+        with self._lock:
+            return list(self._open)
+
     def exists(self, name: str) -> bool:
         return name in self._open
 

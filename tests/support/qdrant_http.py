@@ -47,6 +47,10 @@ def qdrant_app(collections: Collections, *, version: str = "1.19.0", api_key: st
 
 
 def _add_collection_routes(app: FastAPI, collections: Collections) -> None:
+    @app.get("/collections")
+    def names() -> dict[str, Any]:
+        return _answer({"collections": [{"name": name} for name in collections.names()]})
+
     @app.get("/collections/{name}/exists")
     def exists(name: str) -> dict[str, Any]:
         return _answer({"exists": collections.exists(name)})

@@ -48,6 +48,15 @@ class QdrantProcess:
             assert time.monotonic() < until, "the server does not answer"
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """Take it away as `kill -9` does."""
         if self._process:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.deployments import settings_of
 from tests.support.server import Answer, ask
 
 ROOT = Path(__file__).parents[2]
@@ -25,17 +26,17 @@ def environment(home: Path, settings: dict[str, str]) -> dict[str, str]:
     """What a server on the data folder is told; nothing of the tester's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SOMA_", "UVICORN_"))}
     own = {"SOMA_HOME": str(home), "SOMA_DISK_RESERVE": "0", "SOMA_RATE_LIMIT_MAX": "0", "PYTHONPATH": str(ROOT)}
-    return kept | own | settings
+    return kept | own | settings_of(home) | settings
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
-    """Wait until `true` gives something true, and return that."""
+def until(true: Callable[[], Any], what: str, seconds: float = SECONDS, *, pause: float = 0.01) -> Any:
+    """Wait until `true` gives something true, looking again after a pause, and return that."""
     deadline = time.monotonic() + seconds
     while True:
         if found := true():
             return found
         assert time.monotonic() < deadline, f"waited {seconds} s for: {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 class Serving:

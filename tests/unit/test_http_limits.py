@@ -19,6 +19,8 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from soma_core.adapters.memory import limits as buckets
+from soma_core.adapters.memory.limits import MemoryRateLimiter
 from soma_core.domain.errors import Overloaded
 from soma_mcp.http import limits
 from soma_mcp.http.limits import BodyLimit, RateLimited, RecallGate, Timeout, class_of
@@ -256,7 +258,7 @@ def statuses(limited: Any, times: int, **how: Any) -> list[int]:
 
 def test_a_caller_gets_its_limit_then_429_with_the_seconds_to_wait() -> None:
     clock = Clock()
-    limited = RateLimited(fine, 3, 60, clock=clock)
+    limited = RateLimited(fine, MemoryRateLimiter(3, 60, clock))
     assert statuses(limited, 3) == [200, 200, 200]
     status, headers, body = call(limited)
     assert (status, body["error"]["code"], body["error"]["request_id"]) == (429, "rate_limited", "r")
@@ -269,7 +271,7 @@ def test_a_caller_gets_its_limit_then_429_with_the_seconds_to_wait() -> None:
 
 def test_tokens_come_back_up_to_the_limit_and_no_further() -> None:
     clock = Clock()
-    limited = RateLimited(fine, 3, 60, clock=clock)
+    limited = RateLimited(fine, MemoryRateLimiter(3, 60, clock))
     assert statuses(limited, 4)[-1] == 429
     clock.now += 6_000
     assert statuses(limited, 4) == [200, 200, 200, 429]
@@ -277,7 +279,7 @@ def test_tokens_come_back_up_to_the_limit_and_no_further() -> None:
 
 def test_being_refused_costs_nothing() -> None:
     clock = Clock()
-    limited = RateLimited(fine, 1, 60, clock=clock)
+    limited = RateLimited(fine, MemoryRateLimiter(1, 60, clock))
     call(limited)
     for _ in range(100):
         clock.now += 0.5
@@ -288,7 +290,7 @@ def test_being_refused_costs_nothing() -> None:
 
 def test_classes_callers_and_addresses_have_buckets_of_their_own() -> None:
     metrics = Metrics()
-    limited = RateLimited(fine, 1, 60, metrics, clock=Clock())
+    limited = RateLimited(fine, MemoryRateLimiter(1, 60, Clock()), metrics)
     for how in (
         {"endpoint": "store"}, {"endpoint": "recall"}, {"endpoint": "stats"}, {"endpoint": "store", "caller": "bob"},
         {"endpoint": "store", "caller": None}, {"endpoint": "store", "caller": None, "host": "other"},
@@ -304,7 +306,7 @@ def test_classes_callers_and_addresses_have_buckets_of_their_own() -> None:
 
 
 def test_a_caller_cannot_take_the_name_of_an_address() -> None:
-    limited = RateLimited(fine, 1, 60, clock=Clock())
+    limited = RateLimited(fine, MemoryRateLimiter(1, 60, Clock()))
     assert statuses(limited, 1, caller=None, host="ada") + statuses(limited, 1, caller="ada") == [200, 200]
 
 
@@ -315,32 +317,35 @@ def test_every_endpoint_has_a_class_or_is_free() -> None:
     assert (class_of("memory", "GET"), class_of("memory", "DELETE"), class_of("other", "GET")) == (
         "read", "write", "read",
     )  # fmt: skip
-    limited = RateLimited(fine, 1, 60, clock=Clock())
+    limited = RateLimited(fine, MemoryRateLimiter(1, 60, Clock()))
     assert statuses(limited, 5, endpoint="healthz") == [200] * 5
 
 
 def test_a_limit_of_zero_is_none() -> None:
-    limited = RateLimited(fine, 0, 60, clock=Clock())
+    limiter = MemoryRateLimiter(0, 60, Clock())
+    limited = RateLimited(fine, limiter)
     assert statuses(limited, 50) == [200] * 50
-    assert limited.known == 0
+    assert limiter.known == 0
 
 
 def test_idle_callers_are_forgotten_and_those_at_work_are_not() -> None:
     clock = Clock()
-    limited = RateLimited(fine, 1, 60, clock=clock)
+    limiter = MemoryRateLimiter(1, 60, clock)
+    limited = RateLimited(fine, limiter)
     for i in range(100):
         clock.now += 1
         call(limited, caller=f"caller {i}")
-    assert 59 <= limited.known <= 61
+    assert 59 <= limiter.known <= 61
     assert statuses(limited, 1, caller="caller 60") == [429]
 
 
 def test_callers_are_bounded_even_in_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MOST_BUCKETS", 10)
-    limited = RateLimited(fine, 1, 60, clock=Clock())
+    monkeypatch.setattr(buckets, "MOST_BUCKETS", 10)
+    limiter = MemoryRateLimiter(1, 60, Clock())
+    limited = RateLimited(fine, limiter)
     for i in range(50):
         call(limited, caller=f"caller {i}")
-    assert limited.known == 10
+    assert limiter.known == 10
 
 
 async def recall(gate: RecallGate, seconds: float, log: list[str], name: str = "") -> None:

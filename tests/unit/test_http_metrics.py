@@ -17,8 +17,8 @@ from soma_core.engine import Status
 from soma_mcp.http.metrics import METRICS, MetricName, Metrics
 
 STATUS = Status(
-    namespace="a", live=7, forgotten=2, purged=1, types={}, pending_words=3, pending_vectors=4, model="m",
-    model_ready=True, health=[], version="1.2.3",
+    namespace="a", live=7, forgotten=2, purged=1, types={}, pending_words=3, pending_vectors=4, pending_oldest=None,
+    model="m", model_ready=True, health=[], version="1.2.3",
 )  # fmt: skip
 
 WORKER = """
@@ -61,6 +61,7 @@ def use_all(metrics: Metrics) -> None:
     metrics.rate_limited("write")
     metrics.recalls_at_work(2)
     metrics.recall_refused()
+    metrics.cache_asked("bodies", 3, 1)
     metrics.loop_lag(0.01)
     metrics.set_status(STATUS)
 
@@ -119,8 +120,8 @@ def test_any_worker_shows_the_sum_of_all_also_of_those_that_ended(tmp_path: Path
             worker.do("metrics.began(); metrics.recalls_at_work(4)")
         for live in (5, 6):
             (a if live == 5 else b).do(
-                f"from soma_core.engine import Status; metrics.set_status(Status('n', {live}, 0, 0, {{}}, 0, 0, 'm', "
-                "True, [], '1'))"
+                f"from soma_core.engine import Status; metrics.set_status(Status('n', {live}, 0, 0, {{}}, 0, 0, "
+                "None, 'm', True, [], '1'))"
             )
         shown = a.shown(tmp_path)
         assert shown == b.shown(tmp_path)

@@ -14,6 +14,7 @@ from soma_core.adapters.sqlite.database import APPLICATION_ID, SCHEMA_VERSION
 from soma_core.adapters.sqlite.records import SqliteRecordStore
 from soma_core.domain.candidates import features_of
 from soma_core.domain.errors import StoreCorrupt, Unavailable
+from soma_core.domain.generations import Generation, Generations
 from soma_core.domain.query import BrowseQuery, Filter
 from tests.contract.tokens import token
 from tests.support.requests import new, request, stored
@@ -128,3 +129,15 @@ def test_a_file_of_an_unknown_schema_is_refused_and_not_touched(old: Path, unkno
     with pytest.raises(StoreCorrupt, match="upgrade"):
         SqliteRecordStore(old, reserve_bytes=0)
     assert old.read_bytes() == before
+
+
+def test_a_store_that_only_named_its_model_has_one_generation_of_the_index(tmp_path: Path) -> None:
+    records = SqliteRecordStore(tmp_path / "records.db", reserve_bytes=0)
+    with closing(sqlite3.connect(tmp_path / "records.db", isolation_level=None)) as db:
+        db.execute("INSERT INTO meta VALUES ('model', 'old:int8')")
+    found = records.generations()
+    assert found == Generations(Generation(1, "old:int8"))
+    planned = found.planning(Generation(0, "new:int8", 384))
+    assert records.change_generations(found, planned)
+    assert records.generations() == planned
+    records.close()

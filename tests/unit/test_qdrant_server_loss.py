@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from qdrant_client import QdrantClient
@@ -19,27 +19,39 @@ from tests.contract.index import DIMENSIONS, NAMESPACE, held, lexical, point, un
 from tests.support.qdrant_process import QdrantProcess
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[QdrantProcess]:
-    """A server of the test's own."""
-    process = QdrantProcess(tmp_path)
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantProcess]:
+    process = QdrantProcess(tmp_path_factory.mktemp("qdrant"))
     process.start()
     yield process
-    process.resume()
     process.kill()
 
 
+@pytest.fixture
+def server(process: QdrantProcess) -> Iterator[QdrantProcess]:
+    """A server that the test may kill and pause: it is for these tests only."""
+    yield process
+    process.resume()
+    if not process.alive:
+        process.start()
+
+
+@pytest.fixture
+def collection() -> str:
+    return str(uuid4())
+
+
 @pytest.fixture(params=["REST", "gRPC"])
-def index(server: QdrantProcess, request: pytest.FixtureRequest) -> Iterator[ServerIndex]:
+def index(server: QdrantProcess, collection: str, request: pytest.FixtureRequest) -> Iterator[ServerIndex]:
     address = Address(server.url, grpc_port=server.grpc_port if request.param == "gRPC" else None)
-    index = open_server_index(address, "soma", store_id="store", model_id="model", dimensions=DIMENSIONS)
+    index = open_server_index(address, collection, store_id="store", model_id="model", dimensions=DIMENSIONS)
     yield index
     index.close()
 
 
-def delete_collection(server: QdrantProcess) -> None:
+def delete_collection(server: QdrantProcess, collection: str) -> None:
     client = QdrantClient(url=server.url, check_compatibility=False)
-    client.delete_collection("soma")
+    client.delete_collection(collection)
     client.close()
 
 
@@ -81,12 +93,12 @@ def test_a_server_that_hangs_does_not_hold_up_a_search(server: QdrantProcess, in
 
 
 def test_a_collection_that_was_deleted_is_made_anew_and_its_owner_starts_over(
-    server: QdrantProcess, index: ServerIndex
+    server: QdrantProcess, collection: str, index: ServerIndex
 ) -> None:
     for namespace in (NAMESPACE, "other"):
         index.put(namespace, [point(1, "kafka")])
         index.flush(namespace, Checkpoint(7, 7))
-    delete_collection(server)
+    delete_collection(server, collection)
     with pytest.raises(Unavailable, match="was gone"):
         lexical(index, "kafka")
     assert sorted(sentence.split("'")[1] for sentence in index.rebuilt()) == [NAMESPACE, "other"]
@@ -98,11 +110,15 @@ def test_a_collection_that_was_deleted_is_made_anew_and_its_owner_starts_over(
     assert lexical(index, "kafka") == [2]
 
 
-def test_a_collection_that_was_emptied_is_noticed_by_a_search(server: QdrantProcess, index: ServerIndex) -> None:
+def test_a_collection_that_was_emptied_is_noticed_by_a_search(
+    server: QdrantProcess, collection: str, index: ServerIndex
+) -> None:
     index.put(NAMESPACE, [point(1, "kafka")])
     index.flush(NAMESPACE, Checkpoint(7, 7))
-    delete_collection(server)
-    other = open_server_index(Address(server.url), "soma", store_id="another", model_id="model", dimensions=DIMENSIONS)
+    delete_collection(server, collection)
+    other = open_server_index(
+        Address(server.url), collection, store_id="another", model_id="model", dimensions=DIMENSIONS
+    )
     other.close()
     assert lexical(index, "kafka") == []
     (sentence,) = index.rebuilt()

@@ -15,7 +15,7 @@ from soma_core.domain.receipts import StoreReceipt
 from soma_core.ports.index import Checkpoint
 from soma_core.services import indexing as module
 from soma_core.services import points
-from soma_core.services.indexing import Interrupted
+from soma_core.services.writing import Interrupted
 from tests.support.embedder import embed
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
 
@@ -243,6 +243,37 @@ def test_a_text_whose_embedding_fails_is_found_by_its_words_and_stops_nothing(en
     assert engine.index.checkpoints[NAMESPACE] == Checkpoint(3, 3)
 
 
+def test_while_the_model_is_away_nothing_counts_as_failed_and_all_is_embedded_later(engine: Engine) -> None:
+    for text in ("alpha", "beta"):
+        engine.store(text)
+    engine.embedder.away = True
+    with pytest.raises(Unavailable, match="the model is away"):
+        engine.soma.index(SCOPE)
+    assert engine.texts("alpha") == ["alpha"]
+    assert [point.vector for point in engine.points] == [None, None]
+    engine.embedder.away = False
+    engine.soma.index(SCOPE)
+    assert engine.soma.status(SCOPE).health == []
+    assert clean(engine)
+
+
+def test_a_model_that_goes_away_between_the_texts_of_a_batch_counts_none_as_failed(engine: Engine) -> None:
+    engine.store("alpha")
+    engine.store("beta")
+
+    def fail_then_leave(text: str) -> bool:
+        engine.embedder.away = True
+        return True
+
+    engine.embedder.fails = fail_then_leave
+    with pytest.raises(Unavailable):
+        engine.soma.index(SCOPE)
+    engine.embedder.away, engine.embedder.fails = False, lambda text: False
+    engine.soma.index(SCOPE)
+    assert engine.soma.status(SCOPE).health == []
+    assert clean(engine)
+
+
 def test_without_a_model_the_words_are_in_and_the_vectors_wait(engine: Engine) -> None:
     late(engine, "alpha")
     engine.embedder.ready, engine.embedder.missing = False, True
@@ -405,3 +436,13 @@ def test_inspect_counts_what_is_missing_unembedded_and_stale(engine: Engine) -> 
     kept[b] = replace(kept[b], vector=None)
     drift = engine.soma.inspect(SCOPE)
     assert (drift.memories, drift.missing, drift.unembedded, drift.stale) == (3, 1, 1, 1)
+
+
+def test_status_says_since_when_the_oldest_change_waits(engine: Engine) -> None:
+    engine.store("alpha")
+    stored = engine.clock()
+    engine.clock.advance(minutes=5)
+    engine.store("beta")
+    assert engine.soma.status(SCOPE).pending_oldest == stored
+    engine.soma.index(SCOPE)
+    assert engine.soma.status(SCOPE).pending_oldest is None

@@ -11,13 +11,25 @@ import pytest
 from scripts.settings_doc import PATH, main, settings_doc
 from soma_core.adapters.qdrant.words import Words
 from soma_core.domain.errors import InvalidInput
-from soma_core.settings import LANGUAGES, VARIABLES, load_settings
+from soma_core.settings import VARIABLES, load_settings
+from soma_core.variables.engine import LANGUAGES
 
 ROOT = Path(__file__).parents[2]
 
 EACH: list[tuple[str, tuple[str, str, str], tuple[Any, Any, Any]]] = [
     ("SOMA_MEMORY_NAMESPACE", ("a", "b", "c"), ("a", "b", "c")),
     ("SOMA_EMBEDDING_MODEL", ("/a", "o/b", "/c"), ("/a", "o/b", "/c")),
+    ("SOMA_EMBEDDING_BACKEND", ("remote", " Transformers ", "remote"), ("remote", "transformers", "remote")),
+    (
+        "SOMA_EMBEDDING_URL",
+        ("http://a/v1/", " https://b:1/v1/embeddings ", "http://c"),
+        ("http://a/v1", "https://b:1/v1", "http://c"),
+    ),
+    ("SOMA_EMBEDDING_API_KEY", ("a", " b ", "EMPTY"), ("a", "b", "EMPTY")),
+    ("SOMA_EMBEDDING_DIMENSIONS", ("1", "2", "4096"), (1, 2, 4_096)),
+    ("SOMA_EMBEDDING_TIMEOUT_SECONDS", ("0.5", "2", "3"), (0.5, 2.0, 3.0)),
+    ("SOMA_EMBEDDING_BATCH", ("1", "2", "3"), (1, 2, 3)),
+    ("SOMA_EMBEDDING_THREADS", ("1", "2", "3"), (1, 2, 3)),
     ("SOMA_LANGUAGE", ("German", " french ", "dutch"), ("german", "french", "dutch")),
     ("SOMA_DISK_RESERVE", ("1KB", "2 mb", "3"), (1 << 10, 2 << 20, 3)),
     (
@@ -26,6 +38,8 @@ EACH: list[tuple[str, tuple[str, str, str], tuple[Any, Any, Any]]] = [
         ("postgres://a/b", "postgresql://c", "postgresql:///d"),
     ),
     ("POSTGRES_POOL_SIZE", ("1", "2", "1000"), (1, 2, 1_000)),
+    ("KAFKA_BOOTSTRAP_SERVERS", ("a:1", "b:2, c:3", "[::1]:9092"), ("a:1", "b:2,c:3", "[::1]:9092")),
+    ("KAFKA_SECURITY_PROTOCOL", ("ssl", "SASL_SSL", "sasl_plaintext"), ("SSL", "SASL_SSL", "SASL_PLAINTEXT")),
 ]
 
 
@@ -67,6 +81,14 @@ def test_the_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPa
     assert load_settings().namespace == "from outside"
 
 
+def test_a_key_comes_from_a_file_unless_it_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("sk-from-a-file\n")
+    given = {"SOMA_HOME": str(tmp_path), "SOMA_EMBEDDING_API_KEY_FILE": str(file)}
+    assert load_settings(given).embedding_key == "sk-from-a-file"
+    assert load_settings(given | {"SOMA_EMBEDDING_API_KEY": "sk"}).embedding_key == "sk"
+
+
 def test_an_empty_variable_counts_as_not_given(tmp_path: Path) -> None:
     assert load_settings({"SOMA_LANGUAGE": ""}, home=tmp_path).language == "english"
 
@@ -84,6 +106,18 @@ BAD = [
     ("SOMA_MEMORY_NAMESPACE", "n" * 1_025),
     ("SOMA_MEMORY_NAMESPACE", "a\ud800"),
     ("SOMA_EMBEDDING_MODEL", "\t"),
+    ("SOMA_EMBEDDING_BACKEND", "openai"),
+    ("SOMA_EMBEDDING_URL", "api.openai.com"),
+    ("SOMA_EMBEDDING_URL", "https://user:hunter2@api.openai.com/v1"),
+    ("SOMA_EMBEDDING_URL", "https://api.openai.com/v1?key=hunter2"),
+    ("SOMA_EMBEDDING_API_KEY", "hunter2 hunter2"),
+    ("SOMA_EMBEDDING_API_KEY", "hunter2é"),
+    ("SOMA_EMBEDDING_API_KEY_FILE", "/no/such/file"),
+    ("SOMA_EMBEDDING_DIMENSIONS", "0"),
+    ("SOMA_EMBEDDING_DIMENSIONS", "many"),
+    ("SOMA_EMBEDDING_TIMEOUT_SECONDS", "0"),
+    ("SOMA_EMBEDDING_BATCH", "0"),
+    ("SOMA_EMBEDDING_THREADS", "0"),
     ("SOMA_LANGUAGE", "klingon"),
     ("SOMA_DISK_RESERVE", "plenty"),
     ("SOMA_DISK_RESERVE", "-1"),
@@ -95,6 +129,13 @@ BAD = [
     ("POSTGRES_POOL_SIZE", "0"),
     ("POSTGRES_POOL_SIZE", "many"),
     ("SOMA_MIGRATE_ON_START", "perhaps"),
+    ("KAFKA_BOOTSTRAP_SERVERS", "kafka"),
+    ("KAFKA_BOOTSTRAP_SERVERS", "kafka://h:9092"),
+    ("KAFKA_BOOTSTRAP_SERVERS", ","),
+    ("KAFKA_SECURITY_PROTOCOL", "TLS"),
+    ("KAFKA_SASL_MECHANISM", "GSSAPI"),
+    ("KAFKA_TOPIC_PREFIX", "a b"),
+    ("EVENTING_ENABLED", "1"),
 ]
 
 
@@ -134,6 +175,21 @@ def test_numbers_and_letters_beyond_ascii_in_the_file_are_taken(tmp_path: Path) 
     )
     found = load_settings({}, home=tmp_path)
     assert (found.disk_reserve, found.namespace) == (1_000, "größe 🦊")
+
+
+@pytest.mark.parametrize(
+    ("given", "eventing"),
+    [
+        ({}, False),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "k:1"}, True),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "k:1", "EVENTING_ENABLED": "false"}, False),
+        ({"EVENTING_ENABLED": "true"}, False),
+    ],
+)
+def test_changes_travel_through_kafka_when_there_is_one_and_it_is_not_switched_off(
+    tmp_path: Path, given: dict[str, str], eventing: bool
+) -> None:
+    assert load_settings(given, home=tmp_path).eventing is eventing
 
 
 @pytest.mark.parametrize("name", VARIABLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import socket
 import struct
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from soma_core.domain.memory import NewMemory, Scope
 from soma_core.engine import Soma
 from soma_core.services.requests import request_of
 from soma_mcp.sharing import wire
-from soma_mcp.sharing.wire import Channel, ConnectionLost, Frames, frame, method
+from soma_mcp.sharing.wire import Channel, ConnectionLost, Frames, Line, frame, method
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -152,3 +154,19 @@ def test_a_call_that_came_over_the_wire_is_the_same_request() -> None:
     arrived = method("store_many").arguments.validate_json(sent.partition(b"\0")[2])
     assert arrived["memories"] == [memory]
     assert request_of(scope, "store", arrived["memories"]) == request_of(scope, "store", [memory])
+
+
+def test_sending_over_a_lost_connection_shows_at_the_next_receive() -> None:
+    async def lose() -> None:
+        mine, theirs = socket.socketpair()
+        _, line = await asyncio.get_running_loop().create_connection(Line, sock=mine)
+        theirs.close()
+        with pytest.raises(ConnectionLost):
+            await line.receive()
+        line.send(b"C", b"{}")
+        with pytest.raises(ConnectionLost):
+            await line.receive()
+
+    for loop in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(lose())
