@@ -6,22 +6,37 @@ Run as ``python -m scripts.metrics_doc``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from soma_core.domain.metrics import Metric
 from soma_mcp.http.metrics import METRICS
+from workers.metrics import WORKER_METRICS
 
 PATH = Path(__file__).parent.parent / "docs" / "metrics.md"
 
 HEAD = """\
 # Metrics
 
+This page is made from `soma_mcp/http/metrics.py` and `workers/metrics.py` by `python -m scripts.metrics_doc`.
+
+## Of the server
+
 `GET /metrics` shows them in Prometheus' text format; with several worker processes any of them shows the numbers of
 all. `endpoint` is the short name of a route, such as `store`, `recall` or `memory`, and `other` for every path that is
 none; `method` is `OTHER` for those that HTTP does not define. So the number of series is bounded.
 
-This page is made from `soma_mcp/http/metrics.py` by `python -m scripts.metrics_doc`.
+"""
 
+WORKERS = """
+## Of the workers
+
+`soma worker NAME --metrics-port 8001` shows them at `/metrics`, each process its own. `component` is the name of the
+worker, `topic` that of the topic without KAFKA_TOPIC_PREFIX.
+
+"""
+
+COLUMNS = """\
 | metric | kind | labels | what it is |
 |---|---|---|---|
 """
@@ -29,11 +44,15 @@ This page is made from `soma_mcp/http/metrics.py` by `python -m scripts.metrics_
 
 def metrics_doc() -> str:
     """The page."""
+    return HEAD + _table(METRICS.items()) + WORKERS + _table(WORKER_METRICS.items())
+
+
+def _table(metrics: Iterable[tuple[str, Metric]]) -> str:
     rows = [
         f"| `{name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.doc} |\n"
-        for name, metric in METRICS.items()
+        for name, metric in metrics
     ]
-    return HEAD + "".join(rows)
+    return COLUMNS + "".join(rows)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ Precedence: an argument, then the environment, then `soma.toml` in the data fold
 the same names, such as `SOMA_LANGUAGE = "german"`; only `SOMA_HOME` cannot stand in it. A value that is wrong stops the
 start and names the variable.
 
-This page is made from `soma_core/settings.py` by `python -m scripts.settings_doc`.
+This page is made from the tables in `soma_core/variables` by `python -m scripts.settings_doc`.
 
 | variable | default | what it does |
 |---|---|---|

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.bench import agents, bulk, calls, crowd, memory, over_http, postgres, starts
+from scripts.bench import agents, bulk, calls, crowd, indexers, memory, over_http, postgres, relay, starts
 from scripts.bench.figures import Row, say
 from scripts.bench.stores import Bench
 
@@ -31,6 +31,10 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "event_loop": over_http.measure_loop,
     "postgres_store": postgres.measure_store,
     "postgres_bulk": postgres.measure_bulk,
+    "relay": relay.measure,
+    "indexer": indexers.measure_idle,
+    "indexer_backlog": indexers.measure_backlog,
+    "indexer_two": indexers.measure_two,
 }
 PACKAGES = ("soma-fractal-memory", "fastapi", "mcp", "numpy", "onnxruntime", "pydantic", "qdrant-edge-py", "tokenizers")
 

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 from scripts.bench.callers import cycle, drive, fetch, post, serving
 from scripts.bench.figures import Row, Series, at_least, at_most, percentile, say
@@ -18,6 +19,7 @@ TIMES_CONTROL = 3.0
 BULK_CLIENTS, BULK_ITEMS = 4, 50
 READERS, MEMORIES = 8, 10_000
 RECALL_SHARE = 0.6
+WARM = 50
 LOOP_MEMORIES, LOOP_MS = 5_000, 50.0
 
 
@@ -64,19 +66,21 @@ def measure_bulk(bench: Bench) -> list[Row]:
 
 def measure_recall(bench: Bench) -> list[Row]:
     """Eight clients ask, and eight threads embed the same questions one by one, in turn."""
-    asked = questions(bench.times(1_000, 100))
+    turns, each = bench.times(5, 2), bench.times(1_000, 100)
+    fresh = iter(questions(turns * each + WARM))  # none is asked twice: the vectors of questions are kept
     model = embedder()
     rates, plain, errors = [], [], 0
     with bench.filled(MEMORIES) as home, serving(home) as port:
-        drive(port, "/recall", READERS, cycle([{"query": question} for question in asked]), calls=50)
-        for turn in range(bench.times(5, 2)):
+        drive(port, "/recall", READERS, cycle([{"query": question} for question in islice(fresh, WARM)]), calls=WARM)
+        for turn in range(turns):
             say(f"recalls, turn {turn + 1}")
+            asked = list(islice(fresh, each))
             plain.append(_embedding_rate(model.embed_query, asked))
             bodies = cycle([{"query": question, "top_k": 5} for question in asked])
             load = drive(port, "/recall", READERS, bodies, calls=len(asked))
             rates.append(load.rate)
             errors += load.errors
-    measured = Series(f"POST /recall at {MEMORIES} memories, {READERS} clients, {len(asked)} a turn", "calls/s", rates)
+    measured = Series(f"POST /recall at {MEMORIES} memories, {READERS} clients, {each} a turn", "calls/s", rates)
     control = Series(f"the same questions embedded alone, {READERS} threads", "texts/s", plain)
     ratio = measured.median / control.median
     holds = ratio >= RECALL_SHARE and not errors
