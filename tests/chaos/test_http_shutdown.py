@@ -21,6 +21,7 @@ from soma_core.domain.query import BrowseQuery
 from soma_core.settings import Settings
 from tests.chaos.conftest import StartServer
 from tests.chaos.processes import SCOPE, half_things, owner_pid, texts
+from tests.support.ports import free_port
 from tests.support.server import ask
 from tests.support.serving import ROOT, SERVE, Serving, environment, soma_serve, until
 
@@ -233,8 +234,7 @@ def test_port_0_takes_a_free_port_and_prints_it(home: Path, tmp_path: Path) -> N
 
 
 def test_with_reload_it_serves_and_starts_anew_when_the_code_changes(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     log = home.with_name("reload.log")
     with log.open("wb") as out:
         process = subprocess.Popen(

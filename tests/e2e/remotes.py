@@ -14,17 +14,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tests.e2e.clients import ROOT, SECONDS, SOMA, environment, wait_until
+from tests.support.ports import free_port
 
 TOKEN = "the-token-of-the-tests"
 
 Answer: TypeAlias = tuple[int, dict[str, str], bytes]
 """Status, headers, body."""
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 class SomaProcess:

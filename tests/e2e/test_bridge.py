@@ -11,7 +11,8 @@ import pytest
 from mcp import MCPError
 
 from tests.e2e.clients import MODES, McpClient, Shell, mcp_client, server
-from tests.e2e.remotes import TOKEN, SomaProcess, free_port, scripted, soma_server
+from tests.e2e.remotes import TOKEN, SomaProcess, scripted, soma_server
+from tests.support.ports import free_port
 
 LEAVE_SECONDS = 1.0
 SLACK = 0.15

@@ -31,7 +31,8 @@ from soma_core.domain.query import RecallQuery
 from soma_core.domain.receipts import StoreReceipt, StoreStatus
 from soma_mcp.client import AsyncSomaClient, SomaClient
 from tests.e2e.clients import Shell
-from tests.e2e.remotes import TOKEN, Answer, SomaProcess, free_port, losing_proxy, scripted, soma_server
+from tests.e2e.remotes import TOKEN, Answer, SomaProcess, losing_proxy, scripted, soma_server
+from tests.support.ports import free_port
 
 SEPARATORS = "One\u2028two\u2029three\x85four\x1c🦉."
 RECEIPT = {

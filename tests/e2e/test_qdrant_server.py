@@ -20,7 +20,8 @@ from soma_core.domain.query import RecallQuery
 from soma_core.engine import Soma
 from tests.e2e.clients import ROOT, Shell, environment, wait_until
 from tests.support.graphs import lookup_model
-from tests.support.qdrant_process import QdrantProcess, free_port
+from tests.support.ports import free_port
+from tests.support.qdrant_process import QdrantProcess
 from workers.embedded import Workers
 
 SCOPE = Scope("api_ns")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import ROOT, Shell
-from tests.e2e.remotes import TOKEN, SomaProcess, free_port, soma_server
+from tests.e2e.remotes import TOKEN, SomaProcess, soma_server
+from tests.support.ports import free_port
 
 DIARY = ROOT / "examples" / "diary.jsonl"
 

@@ -19,9 +19,11 @@ from soma_core.adapters.kafka.stream import KafkaStream
 from soma_core.ports.stream import Message, Topic
 from soma_core.services.dead_letters import DeadLetters
 from tests.support.distributed import Distributed, WorkerProcess, said, texts
-from tests.support.kafka import ApacheKafka, Broker, free_ports
+from tests.support.kafka import ApacheKafka, Broker
+from tests.support.ports import free_port, free_ports
 from tests.support.qdrant_process import QdrantProcess
 from tests.support.serving import ROOT, Serving, environment, until
+from workers.processes import WORKERS
 
 QUESTION = "Which pets live with us?"
 PETS = "A tabby kitten and two goldfish share our flat."
@@ -153,7 +155,7 @@ def test_of_two_relays_one_sends_each_event_once_and_an_idle_system_indexes_with
 def test_a_worker_without_a_usable_setting_says_so_and_ends(
     soma: Distributed, database: str, kafka: Broker, tmp_path: Path
 ) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     for change, expected in (
         (
             {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"},
@@ -170,13 +172,13 @@ def test_a_worker_without_a_usable_setting_says_so_and_ends(
 
 
 def test_run_consumers_starts_all_workers_and_ends_them_together(soma: Distributed) -> None:
-    ports = free_ports(1)
+    first, *_ = free_ports(len(WORKERS))
     home = soma.folder / "consumers"
     home.parent.mkdir(parents=True, exist_ok=True)
     api = soma.api()
     with home.with_suffix(".log").open("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.run_consumers", "--metrics-port", str(ports[0])],
+            [sys.executable, "-m", "scripts.run_consumers", "--metrics-port", str(first)],
             stderr=log, env=environment(home, soma.settings), cwd=ROOT,
         )  # fmt: skip
         try:
@@ -186,4 +188,4 @@ def test_run_consumers_starts_all_workers_and_ends_them_together(soma: Distribut
             assert process.wait(30) == 0, home.with_suffix(".log").read_text()
         finally:
             process.kill()
-    assert home.with_suffix(".log").read_text().count(" is ready ") == 3
+    assert home.with_suffix(".log").read_text().count(" is ready ") == len(WORKERS)

@@ -20,7 +20,8 @@ from soma_core.domain.errors import InvalidInput, SomaError, Unavailable
 from soma_core.ports.stream import Message, Topic
 from soma_core.servers import kafka_address, open_stream
 from soma_core.settings import load_settings
-from tests.support.kafka import PASSWORD, USER, ApacheKafka, Broker, free_ports, make_certificate
+from tests.support.kafka import PASSWORD, USER, ApacheKafka, Broker, make_certificate
+from tests.support.ports import free_port
 
 WITHIN_SECONDS = 10.0
 
@@ -90,7 +91,7 @@ def test_with_a_password_and_with_a_certificate_messages_go_through(own_apache: 
 
 
 def test_a_broker_that_is_not_there_is_named_with_its_setting() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     error = refusal(Address(f"127.0.0.1:{port}"))
     assert isinstance(error, Unavailable)
     assert error.fields == ("KAFKA_BOOTSTRAP_SERVERS",)

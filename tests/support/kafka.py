@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.support.ports import free_port, free_ports
 
 PATIENCE = 60
 NO_APACHE = "KAFKA_HOME names no folder of Apache Kafka, or there is no java on PATH"
@@ -51,13 +51,6 @@ group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=300
 broker.session.timeout.ms=1500
 """  # noqa: E501
-
-
-def free_ports(number: int) -> list[int]:
-    """Loopback ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 class Broker:
@@ -145,7 +138,7 @@ class StandIn(Broker):
     apache = False
 
     def __init__(self, program: Path) -> None:
-        (port,) = free_ports(1)
+        port = free_port()
         url = f"tcp://127.0.0.1:{port}"
         super().__init__([str(program), "--listener-url", url, "--advertised-listener-url", url], port)
 

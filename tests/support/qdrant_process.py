@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,13 +11,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from tests.support.ports import free_ports
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class QdrantProcess:
@@ -26,7 +22,7 @@ class QdrantProcess:
 
     def __init__(self, folder: Path, **options: str) -> None:
         self._folder = folder
-        self.port, self.grpc_port = free_port(), free_port()
+        self.port, self.grpc_port = free_ports(2)
         options["grpc_port"] = str(self.grpc_port)
         self._options = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
         self._process: subprocess.Popen[bytes] | None = None

@@ -19,9 +19,10 @@ from soma_core.adapters.qdrant.server_opening import open_server_index
 from soma_core.domain.errors import InvalidInput, ModelMismatch, SomaError, Unavailable
 from soma_core.ports.index import Checkpoint, IndexQuery
 from tests.contract.index import DIMENSIONS, NAMESPACE, lexical, point
+from tests.support.ports import free_port
 from tests.support.qdrant_engine import Collections
 from tests.support.qdrant_http import qdrant_app
-from tests.support.qdrant_process import QdrantProcess, free_port
+from tests.support.qdrant_process import QdrantProcess
 from tests.support.server import serving
 
 SECRET = "a-secret-that-nobody-may-read"
