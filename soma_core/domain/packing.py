@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from soma_core.domain.cursor import Seen
 from soma_core.domain.excerpts import count_tokens, least_tokens
-from soma_core.domain.query import Hit, Recall
+from soma_core.domain.query import Hit, Recall, RecallQuery
 from soma_core.domain.rendering import BETWEEN, CUT, NOT_RELEVANT, entry, foot, framed, head, notes, rendered
 
 PASSAGE_TOKENS = 260
@@ -19,25 +19,30 @@ Part = Callable[[Hit, int], str]
 """The part of a hit's text that matched, of at most so many tokens."""
 
 
-def answered(found: Recall, part: Part, seen: Seen, max_tokens: int) -> Recall:
-    """The answer with as many of its hits as fit, the tokens of its text, and the cursor for what it shows.
+def answered(found: Recall, part: Part, seen: Seen, query: RecallQuery) -> Recall:
+    """The answer with as many of its hits as fit, in the order that is wanted, its text, and the cursor for it.
 
     `found` has all the hits there could be, the best first.
     """
-    answer = _showing(found, found.hits, seen)
+    max_tokens, by_time = query.max_tokens, query.order == "time"
+    answer = _showing(found, found.hits, seen, by_time)
     least = sum(least_tokens(hit.memory.text) for hit in found.hits)
-    if least <= max_tokens and (tokens := count_tokens(framed(answer))) <= max_tokens:
-        return replace(answer, tokens=tokens)
+    if least <= max_tokens and (tokens := count_tokens(text := framed(answer))) <= max_tokens:
+        return replace(answer, text=text, tokens=tokens)
     # What is said beside the hits takes its room first, unless that is most of it: it is left out then.
     beside = [NOT_RELEVANT, CUT, *notes(replace(answer, omitted=len(found.hits)))]
     room = max_tokens - count_tokens(BETWEEN.join(beside)) - 1
-    answer = _showing(found, pack(found.hits, room if 2 * room > max_tokens else max_tokens, part), seen)
-    return replace(answer, tokens=count_tokens(rendered(answer, max_tokens)))
+    packed = pack(found.hits, room if 2 * room > max_tokens else max_tokens, part)
+    answer = _showing(found, packed, seen, by_time)
+    text = rendered(answer, max_tokens)
+    return replace(answer, text=text, tokens=count_tokens(text))
 
 
-def _showing(found: Recall, hits: Sequence[Hit], seen: Seen) -> Recall:
+def _showing(found: Recall, hits: Sequence[Hit], seen: Seen, by_time: bool) -> Recall:
     shown = [(hit.memory.id, hit.memory.version) for hit in hits]
     alike = [(each.id, each.version) for hit in hits for each in hit.alike]
+    if by_time:
+        hits = sorted(hits, key=lambda hit: (hit.memory.occurred_at, hit.memory.id))
     return replace(found, hits=hits, omitted=len(found.hits) - len(hits), cursor=str(seen.adding([*alike, *shown])))
 
 

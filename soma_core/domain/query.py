@@ -202,13 +202,15 @@ class Recall:
     omitted: int
     """How many of the `limit` best did not fit into the budget."""
     tokens: int
-    """About how many tokens the answer takes as it is shown to a model."""
+    """About how many tokens `text` takes."""
     relevance: Relevance = "unknown"
     """Whether anything seems to be about the question; unknown where that cannot be said, as without the model."""
     seen: int = 0
     """How many better or equal memories were left out because the caller has them."""
     cursor: str = ""
     """What the caller has now; give it as `since_cursor` to be shown other memories."""
+    text: str = ""
+    """The answer as a model is shown it."""
 
 
 @dataclass(frozen=True, slots=True)

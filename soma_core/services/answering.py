@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from uuid import UUID
 
@@ -66,10 +66,7 @@ class Answering:
         ranked.chosen.update(hit.memory.id.int for hit in hits)
         about = self._relevance(ranked, hits[:LOOKED_AT])
         found = Recall(hits, ranked.degraded, 0, 0, relevance=about, seen=chosen.seen)
-        answer = answered(found, partial(self._part, ranked), seen, query.max_tokens)
-        if query.order == "time":
-            return replace(answer, hits=sorted(answer.hits, key=lambda hit: (hit.memory.occurred_at, hit.memory.id)))
-        return answer
+        return answered(found, partial(self._part, ranked), seen, query)
 
     def _read(self, namespace: str, ranked: Ranked, at_once: int) -> Iterator[Memory]:
         """The memories in order of rank, a few at a time."""

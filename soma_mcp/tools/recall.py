@@ -9,7 +9,6 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from soma_core.domain.query import Filter, RecallQuery
-from soma_core.domain.rendering import rendered
 from soma_core.engine import Soma
 from soma_mcp.tools.answers import RecallAnswer, describe_recall
 from soma_mcp.tools.results import answer
@@ -36,6 +35,6 @@ def recall_tool(box: Toolbox) -> Tool:
             query, limit=limit, order=order, max_tokens=max_tokens, filter=wanted, since_cursor=since_cursor
         )
         found = await box.call(Soma.recall, box.scope(), question)
-        return answer(rendered(found, question.max_tokens), describe_recall(found))
+        return answer(found.text, describe_recall(found))
 
     return make_tool(recall, read_only=True)

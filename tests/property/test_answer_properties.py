@@ -16,9 +16,8 @@ from soma_core.domain.excerpts import count_tokens, cut_to, excerpt
 from soma_core.domain.folding import choose, said
 from soma_core.domain.packing import answered
 from soma_core.domain.passages import passage_spans
-from soma_core.domain.query import Alike, Hit, Recall
+from soma_core.domain.query import Alike, Hit, Recall, RecallQuery
 from soma_core.domain.relevance import Relevance
-from soma_core.domain.rendering import rendered
 from tests.support.clock import NOON
 from tests.support.memories import hit, memory
 
@@ -58,9 +57,9 @@ def test_what_is_shown_never_exceeds_the_budget_and_nothing_gets_lost(
     seen = Seen().adding(data.draw(st.lists(ids, max_size=30)))
     found = replace(Recall(given_hits, degraded, 0, 0, seen=data.draw(st.integers(0, 9))), relevance=relevance)
 
-    answer = answered(found, part, seen, budget)
+    answer = answered(found, part, seen, RecallQuery("zebra", max_tokens=budget))
 
-    assert count_tokens(rendered(answer, budget)) == answer.tokens <= budget
+    assert count_tokens(answer.text) == answer.tokens <= budget
     numbers = [each.memory.id.int for each in answer.hits]
     assert numbers == sorted(set(numbers))
     assert len(numbers) + answer.omitted == len(given_hits)

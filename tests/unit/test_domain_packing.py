@@ -11,8 +11,7 @@ import pytest
 from soma_core.domain.cursor import Seen
 from soma_core.domain.excerpts import count_tokens, cut_to, excerpt
 from soma_core.domain.packing import LEAST_TOKENS, answered, pack
-from soma_core.domain.query import Alike, Hit, Recall
-from soma_core.domain.rendering import rendered
+from soma_core.domain.query import Alike, Hit, Recall, RecallQuery
 from tests.support.clock import NOON
 from tests.support.memories import hit, memory
 
@@ -24,13 +23,14 @@ def beginning(found: Hit, room: int) -> str:
 
 
 def answer(hits: list[Hit], max_tokens: int, **fields: Any) -> Recall:
-    return answered(replace(Recall(hits, [], 0, 0), **fields), beginning, Seen(), max_tokens)
+    return answered(
+        replace(Recall(hits, [], 0, 0), **fields), beginning, Seen(), RecallQuery("zebra", max_tokens=max_tokens)
+    )
 
 
 def shown(found: Recall, max_tokens: int = 2_000) -> str:
-    text = rendered(found, max_tokens)
-    assert count_tokens(text) == found.tokens <= max_tokens
-    return text
+    assert count_tokens(found.text) == found.tokens <= max_tokens
+    return found.text
 
 
 def test_ten_long_hits_all_come_in_before_one_is_whole() -> None:

@@ -13,7 +13,6 @@ from soma_core.domain.excerpts import count_tokens
 from soma_core.domain.memory import NewMemory, Scope, short_id
 from soma_core.domain.query import QUERY_WORDS, Filter, RecallQuery
 from soma_core.domain.relevance import THRESHOLDS
-from soma_core.domain.rendering import rendered
 from soma_core.domain.scoring import TIES
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
 
@@ -228,7 +227,10 @@ def test_a_filter_holds_for_what_is_indexed_and_what_is_pending(
 def test_an_answer_in_time_order_is_of_the_best_by_score(engine: Engine) -> None:
     for day in (3, 1, 2):
         engine.store(f"zebra zebra{day}", occurred_at=f"2026-01-0{day}")
-    assert engine.texts("zebra", order="time") == ["zebra zebra1", "zebra zebra2", "zebra zebra3"]
+    answer = engine.recall("zebra", order="time")
+    wanted = ["zebra zebra1", "zebra zebra2", "zebra zebra3"]
+    assert [hit.memory.text for hit in answer.hits] == wanted
+    assert sorted(wanted, key=answer.text.index) == wanted
 
 
 def test_what_does_not_fit_into_the_budget_is_counted(engine: Engine) -> None:
@@ -236,7 +238,7 @@ def test_what_does_not_fit_into_the_budget_is_counted(engine: Engine) -> None:
         engine.store(f"zebra {n} " + "word " * 20)
     answer = engine.recall("zebra", max_tokens=140)
     assert (len(answer.hits), answer.omitted) == (2, 3)
-    assert count_tokens(rendered(answer, 140)) == answer.tokens <= 140
+    assert count_tokens(answer.text) == answer.tokens <= 140
 
 
 def test_a_long_memory_is_shown_by_the_passage_that_matched_and_counts_once(engine: Engine) -> None:
@@ -260,7 +262,7 @@ def test_each_of_ten_long_memories_is_in_the_default_answer(engine: Engine) -> N
     answer = engine.recall("zebra")
     assert (len(answer.hits), answer.omitted) == (10, 0)
     assert all(hit.cut for hit in answer.hits)
-    assert count_tokens(rendered(answer, 2_000)) == answer.tokens <= 2_000
+    assert count_tokens(answer.text) == answer.tokens <= 2_000
 
 
 @pytest.mark.parametrize("indexed", [False, True])
