@@ -17,6 +17,10 @@ class EventKind(StrEnum):
     PURGED = "purged"
 
 
+REMOVALS = (EventKind.FORGOTTEN, EventKind.PURGED)
+"""After these the memory is not in the index."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One change of one memory."""

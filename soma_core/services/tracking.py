@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
-from soma_core.domain.errors import Unavailable
-from soma_core.domain.events import Event
+from soma_core.domain.errors import ModelMissing, Retryable, Unavailable
+from soma_core.domain.events import REMOVALS, Event
 from soma_core.domain.memory import State
 from soma_core.domain.receipts import Indexed
 from soma_core.ports.clock import Clock
@@ -63,21 +63,27 @@ class Tracking:
         """Namespaces that are known to have points."""
 
     def apply(self, events: Sequence[Event]) -> None:
-        """Bring in what these events, of any namespaces, are about: all words first, then vectors portion by portion.
+        """Bring in what these events, of any namespaces, are about, portion by portion; what they removed goes first.
 
-        While something is written, the next portion is embedded. What is in already is left alone. When this raises,
-        some of it may be in, and the same events are to be given again: `Unavailable` also when another generation
-        serves, `ModelMissing` when there is no model, `Interrupted` after a stop, `NotEmbedded` when it is their fault.
+        While a portion is written, the next one is embedded. What is in already is left alone. When this raises, some
+        of it may be in, and the same events are to be given again: `Unavailable` also when another generation serves,
+        `ModelMissing` when there is no model, `Interrupted` after a stop, `NotEmbedded` when it is their fault. Where
+        the model is to blame, the words of all are in.
         """
         waiting = self._outbox.waiting(events)
         present = [event for event in dict.fromkeys(events) if event in waiting]
+        portions = list(_portions(present))
         failed = 0
         with ThreadPoolExecutor(1, "soma-write") as writer:
-            written = writer.submit(self._bring_words, [event for event in present if not waiting[event]])
-            for namespace, portion in _portions(present):
-                embedded = self._writing.embed(namespace, portion)
+            written = writer.submit(self._bring_words, [event for event in present if event.kind in REMOVALS])
+            for number, (namespace, portion) in enumerate(portions):
+                try:
+                    embedded = self._writing.embed(namespace, portion)
+                except (ModelMissing, Retryable):
+                    self._bring_words([event for _, left in portions[number:] for event in left if not waiting[event]])
+                    raise
                 failed += written.result()
-                written = writer.submit(self._bring_vectors, namespace, portion, embedded)
+                written = writer.submit(self._bring_in, namespace, portion, embedded)
             failed += written.result()
         if failed:
             raise NotEmbedded(f"{failed} passages could not be embedded")
@@ -133,10 +139,12 @@ class Tracking:
         self._marked(self._outbox.mark_words(events, self._generation))
         return 0
 
-    def _bring_vectors(self, namespace: str, events: Sequence[Event], embedded: Embedded) -> int:
+    def _bring_in(self, namespace: str, events: Sequence[Event], embedded: Embedded) -> int:
         """How many passages could not be embedded; the events go on waiting then."""
         written = self._writing.bring_in(namespace, embedded)
-        if not written.failed:
+        if written.failed:
+            self._marked(self._outbox.mark_words(events, self._generation))
+        else:
             self._written.add(written)
             self._marked(self._outbox.mark_vectors(events, self._generation))
         return written.failed

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from soma_core.domain.errors import ModelMissing, Retryable, Unavailable
-from soma_core.domain.events import Event, EventKind
+from soma_core.domain.events import REMOVALS, Event, EventKind
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexPoint, VectorIndex
 from soma_core.ports.records import RecordStore, Versioned
@@ -71,7 +71,7 @@ class IndexWriting:
     def write_words(self, namespace: str, events: Sequence[Event]) -> Written:
         """Bring the words of what these events of one namespace are about in; take out what they removed."""
         for event in events:
-            if event.kind in (EventKind.FORGOTTEN, EventKind.PURGED):
+            if event.kind in REMOVALS:
                 self._index.remove(namespace, event.memory_id, event.version)
         items = self._readable(namespace, events)
         return self._write(namespace, items, Written(), [passage.point for passage in _passages(items)])
