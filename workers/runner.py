@@ -43,7 +43,7 @@ class Wedged(Exception):
 class Patience:
     """How long something is tried, in seconds."""
 
-    batch: int = 256
+    batch: int = 512
     """Events handed over at once."""
     attempts: int = 5
     """How often one event is tried before it is given up."""

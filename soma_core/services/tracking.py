@@ -21,7 +21,7 @@ from soma_core.services.writing import Embedded, IndexWriting
 
 log = logging.getLogger(__name__)
 
-EMBEDDED_AT_ONCE = 32
+EMBEDDED_AT_ONCE = 64
 """Events whose vectors are made and marked together."""
 LONG = timedelta(minutes=1)
 """Who waits longer is a reason to look after the workers."""
