@@ -24,29 +24,31 @@ LEXICAL_WEIGHT = 0.5
 LEARNED_WEIGHT = 0.1
 """Of an arm that is off by default: no weight paid for itself on both sets, and this one costs least."""
 TIES = 16
-"""Looked for beyond the candidates, so that of equal scores none gets in by chance."""
+"""Looked for beyond the candidates: so many equal scores at their end are all seen."""
 
 
-def settled(scores: Sequence[float], limit: int) -> int:
-    """How many of an arm's results, best first, do not depend on chance.
+def settled(scores: Mapping[K, float], last: float) -> dict[K, float]:
+    """An arm without those that got in by chance: where its list was cut off, an index takes any of equal scores.
 
-    Where the list was cut off at `limit`, an index takes any of equal scores: the last equal ones are left out, though
-    at most `TIES`.
+    `last` is the score at which it was. Where most of the arm has that score, none is left out.
     """
-    end = len(scores)
-    if end >= limit:
-        while end > limit - TIES and scores[end - 1] == scores[-1]:
-            end -= 1
-    return end
+    found = {key: score for key, score in scores.items() if score > last}
+    return found if 2 * len(found) >= len(scores) else dict(scores)
 
 
-def best_by_memory(matches: Iterable[tuple[K, float]]) -> dict[K, float]:
-    """A memory scores as its best passage."""
-    best: dict[K, float] = {}
-    for memory_id, score in matches:
-        if memory_id not in best or score > best[memory_id]:
-            best[memory_id] = score
-    return best
+def leading(matches: Iterable[tuple[K, float]], most: int) -> dict[K, float]:
+    """The first `most` memories of an arm, and those that score like the last of them.
+
+    Passages are given best first; a memory scores as its best one.
+    """
+    found: dict[K, float] = {}
+    last = 0.0
+    for memory, score in matches:
+        if memory not in found:
+            if len(found) >= most and score < last:
+                break
+            found[memory] = last = score
+    return found
 
 
 def spread(scores: Mapping[K, float]) -> dict[K, float]:

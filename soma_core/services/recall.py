@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from uuid import UUID
 
 from soma_core.domain.asking import Question, in_first_person
@@ -14,7 +13,7 @@ from soma_core.domain.errors import Retryable, Unavailable
 from soma_core.domain.memory import Memory
 from soma_core.domain.passages import spoken
 from soma_core.domain.query import QUERY_WORDS, Filter, Recall, RecallQuery, contains
-from soma_core.domain.scoring import SCALE, TIES, VOICE, Score, best_by_memory, ranked, scored, settled, spread
+from soma_core.domain.scoring import SCALE, TIES, VOICE, Score, leading, ranked, scored, settled, spread
 from soma_core.ports.clock import Clock
 from soma_core.ports.embedder import Embedder, Vector
 from soma_core.ports.index import IndexQuery, Match, Matches, VectorIndex
@@ -50,6 +49,15 @@ class _Gathered:
     """What the arms gave, with the passages and each arm's own scores."""
     moved: Sequence[UUID] = ()
     """Live memories of which an older version was found: their present one came after the search."""
+
+    def settle(self, limit: int) -> None:
+        """Leave out those that got in by chance, `limit` being the passages that each arm was asked for."""
+        if len(self.matches.dense) >= limit:
+            self.dense = settled(self.dense, self.matches.dense[-1].score)
+        if len(self.matches.lexical) >= limit:
+            self.lexical = settled(self.lexical, self.matches.lexical[-1].score)
+        if len(self.matches.learned) >= limit:
+            self.learned = settled(self.learned, self.matches.learned[-1].score)
 
 
 class Recalling:
@@ -170,34 +178,34 @@ class Recalling:
             except Unavailable as error:
                 degraded.append(f"index: {error.message}")
                 return _Gathered()
-            gathered = self._confirmed(namespace, matches, limit, query.limit)
+            gathered = self._confirmed(namespace, matches, query.limit)
             arms = [(matches.dense, gathered.dense), (matches.lexical, gathered.lexical)]
             arms += [(matches.learned, gathered.learned)] if query.learned else []
             if all(len(found) < limit or len(distinct) >= query.limit for found, distinct in arms):
                 if attempt and all(_distinct(found[: limit // 2]) >= query.limit for found, _ in arms):
                     attempt -= 1
                 self._refills[namespace] = attempt
+                gathered.settle(limit)
                 return gathered
         degraded.append(f"candidates: fewer than {query.limit} distinct memories were looked at")
         return gathered
 
-    def _confirmed(self, namespace: str, matches: Matches, limit: int, most: int) -> _Gathered:
+    def _confirmed(self, namespace: str, matches: Matches, most: int) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version; keep `most` memories an arm."""
         every = (matches.dense, matches.lexical, matches.learned)
-        arms = [found[: settled([match.score for match in found], limit)] for found in every]
-        looked_at = {memory for found in arms for memory in islice(dict.fromkeys(m.memory for m in found), most)}
+        looked_at = {memory for found in every for memory in leading(((m.memory, m.score) for m in found), most)}
         live = self._records.features(namespace, looked_at)
 
         def current(found: Sequence[Match]) -> dict[int, float]:
             scores = [(m, score) for m, version, _, score in found if m in live and live[m].version == version]
-            return dict(islice(best_by_memory(scores).items(), most))
+            return leading(scores, most)
 
-        dense, lexical, learned = map(current, arms)
-        short = [found for found, kept in zip(arms, (dense, lexical, learned), strict=True) if len(kept) < most]
+        dense, lexical, learned = map(current, every)
+        short = [found for found, kept in zip(every, (dense, lexical, learned), strict=True) if len(kept) < most]
         if rest := {match.memory for found in short for match in found} - looked_at:
             live = {**live, **self._records.features(namespace, rest)}
-            dense, lexical, learned = map(current, arms)
-        moved = {m for found in arms for m, version, _, _ in found if m in live and live[m].version > version}
+            dense, lexical, learned = map(current, every)
+        moved = {m for found in every for m, version, _, _ in found if m in live and live[m].version > version}
         return _Gathered(dense, lexical, learned, live, matches, [UUID(int=key) for key in moved])
 
     def _overlaps(
