@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from scripts.bench.figures import milliseconds
 from scripts.bench.servers import READY_SECONDS, ROOT, environment
 
 END_SECONDS = 15
+SAID = "soma: serving"
 
 
 @dataclass(slots=True)
@@ -38,20 +40,24 @@ class Load:
 
 @contextlib.contextmanager
 def serving(home: Path | None, **settings: str) -> Iterator[int]:
-    """The port of a Soma server on a data folder, or of the control for None; ready to serve."""
+    """The port of a Soma server on a data folder, or of the control for None; all its processes are ready to serve."""
     port = _free_port()
     if home is None:
         command, more = [sys.executable, "-m", "scripts.bench.noop_http", str(port)], {}
     else:
         command = [sys.executable, "-m", "soma_mcp.cli", "serve", "--port", str(port)]
         more = environment(home) | {"SOMA_RATE_LIMIT_MAX": "0", "SOMA_LOG_LEVEL": "warning"} | settings
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | more)
-    try:
-        _wait_ready(port, "/openapi.json" if home is None else "/readyz")
-        yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=END_SECONDS)
+    with tempfile.NamedTemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | more, stderr=log)
+        try:
+            _wait_for(lambda: home is None or SAID in Path(log.name).read_text(), SAID)
+            path = "/openapi.json" if home is None else "/readyz"
+            _wait_for(lambda: _answers(port, path), path)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(timeout=END_SECONDS)
+            sys.stderr.write(Path(log.name).read_text())
 
 
 def drive(
@@ -110,14 +116,18 @@ def post(port: int, path: str, body: object) -> Any:
         return json.loads(answer.read())
 
 
-def _wait_ready(port: int, path: str) -> None:
+def _answers(port: int, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        fetch(port, path)
+        return True
+    return False
+
+
+def _wait_for(true: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while True:
-        with contextlib.suppress(OSError):
-            fetch(port, path)
-            return
+    while not true():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{path} is not answered after {READY_SECONDS} s")
+            raise RuntimeError(f"no {what} after {READY_SECONDS} s")
         time.sleep(0.05)
 
 

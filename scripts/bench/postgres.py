@@ -12,6 +12,7 @@ from itertools import count
 import psycopg2
 
 from scripts.bench.callers import cycle, drive, serving
+from scripts.bench.distributed import broker, deployment
 from scripts.bench.figures import Row, Series, at_least, at_most, milliseconds, percentile, say
 from scripts.bench.stores import Bench, memories
 from scripts.bench.texts import texts
@@ -22,6 +23,7 @@ from soma_core.ports.records import Request, Submission
 from tests.support.postgres import PostgresServer
 
 WRITERS = 50
+PROCESSES = 2
 TIMES_CONTROL = 3.0
 BULK = 5_000
 BULK_SHARE = 0.5
@@ -38,19 +40,24 @@ def _server() -> Iterator[PostgresServer]:
 
 
 def measure_store(bench: Bench) -> list[Row]:
-    """Fifty clients store over HTTP, after fifty who each commit one row at a time."""
+    """Fifty clients store over HTTP, between two times fifty who each commit one row at a time.
+
+    As the servers stand together: Kafka and a Qdrant server too, an API of two processes, workers on other machines.
+    """
     seconds = bench.times(15, 2)
     wanted = texts(40_000, seed=7)
-    with _server() as server, bench.empty() as home:
+    with broker() as kafka, deployment(bench, fresh=kafka) as place:
         say("the control")
-        control = _single_rows(server.database(), wanted, seconds)
-        alone = _alone(server.database(), wanted, seconds)
+        control = _single_rows(place.database, wanted, seconds / 2)
+        alone = _alone(place.database, wanted, seconds)
         say("storing")
-        with serving(home, POSTGRES_URL=server.database()) as port:
+        with serving(place.home, **place.settings, UVICORN_WORKERS=str(PROCESSES)) as port:
             bodies = cycle([{"payload": {"text": text}} for text in wanted])
             load = drive(port, "/store", WRITERS, bodies, seconds=seconds)
+        control += _single_rows(place.database, wanted, seconds / 2)
     p95, bound = percentile(load.taken, 95), TIMES_CONTROL * percentile(control, 95)
-    measured = Series(f"POST /store onto Postgres, {WRITERS} clients, closed loop, {seconds} s", "ms", load.taken)
+    what = f"POST /store onto Postgres, {PROCESSES} processes, {WRITERS} clients, closed loop, {seconds} s"
+    measured = Series(what, "ms", load.taken)
     store = Series("the record store alone, as many threads", "ms", alone)
     bare = Series(f"INSERT of one row and COMMIT, {WRITERS} connections", "ms", control)
     return [
@@ -65,7 +72,7 @@ def measure_store(bench: Bench) -> list[Row]:
 def _single_rows(url: str, wanted: list[str], seconds: float) -> list[float]:
     """Milliseconds of every commit."""
     with contextlib.closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
-        cursor.execute("CREATE TABLE bare (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), text text)")
+        cursor.execute("CREATE TABLE IF NOT EXISTS bare (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), text text)")
         db.commit()
     with contextlib.ExitStack() as stack:
         cursors = []

@@ -47,7 +47,7 @@ class Crew:
         self._processes: list[BaseProcess] = []
 
     def run(self, on_serving: Callable[[], None]) -> int:
-        """Serve until told to end; the exit status. `on_serving` is called once, when the first of them serves."""
+        """Serve until told to end; the exit status. `on_serving` is called once, when all of them serve."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._ending.set())
         with _metrics_folder():
@@ -58,12 +58,13 @@ class Crew:
                 self._end()
 
     def _watch(self, on_serving: Callable[[], None]) -> int:
-        said = False
+        awaited = len(self._processes)
         while not self._ending.is_set():
-            if not said and self._serving.acquire(timeout=LOOK_SECONDS):
-                said = True
-                on_serving()
-            wait([process.sentinel for process in self._processes], LOOK_SECONDS if said else 0)
+            if awaited and self._serving.acquire(timeout=LOOK_SECONDS):
+                awaited -= 1
+                if not awaited:
+                    on_serving()
+            wait([process.sentinel for process in self._processes], 0 if awaited else LOOK_SECONDS)
             for place, process in enumerate(self._processes):
                 if process.exitcode is None or self._ending.is_set():
                     continue

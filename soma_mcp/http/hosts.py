@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers
@@ -13,6 +14,7 @@ from soma_core.settings import Settings
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?"
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address to listen on."""
     if host.lower() == "localhost":
@@ -23,6 +25,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=64)
 def host_name(header: str) -> str | None:
     """The name in a `Host` header, without port and brackets; None for what is no name."""
     found = re.fullmatch(_HOST, header, re.ASCII)

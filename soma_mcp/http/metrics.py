@@ -89,6 +89,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._requests = self._counter("api_requests_total")
         self._latency = self._histogram("api_request_latency_seconds")
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._at_work = self._gauge("soma_requests_at_work", "livesum")
         self._recalls = self._gauge("soma_recalls_at_work", "livesum")
         self._recalls_refused = self._counter("soma_recalls_refused_total")
@@ -110,8 +111,12 @@ class Metrics:
     def ended(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """A request that had begun was answered."""
         self._at_work.dec()
-        self._requests.labels(endpoint, method, str(status)).inc()
-        self._latency.labels(endpoint, method).observe(seconds)
+        asked = endpoint, method, status
+        if (series := self._series.get(asked)) is None:
+            counter = self._requests.labels(endpoint, method, str(status))
+            series = self._series[asked] = counter, self._latency.labels(endpoint, method)
+        series[0].inc()
+        series[1].observe(seconds)
 
     def rate_limited(self, kind: str) -> None:
         """A request of a class was refused."""
