@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -298,4 +297,4 @@ class SharedSoma:
 
 def _identified(scope: Scope) -> Scope:
     """A scope whose mutating request can be sent again without being applied again."""
-    return scope if scope.request_id else replace(scope, request_id=str(uuid7()))
+    return scope if scope.request_id else Scope(scope.namespace, scope.caller, str(uuid7()))
