@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from soma_core.ports.embedder import Embedder, Vector
+from soma_core.ports.embedder import Embedder, Vector, WrappedEmbedder
 
 LARGEST = 64
 
@@ -24,7 +24,7 @@ class BatchEmbedder(Embedder, Protocol):
         ...
 
 
-class BatchingEmbedder:
+class BatchingEmbedder(WrappedEmbedder):
     """An `Embedder` that micro-batches `embed_query` across threads.
 
     Up to `inner.parallel` calls go through at once. Who comes while all of those are busy waits, and is embedded with
@@ -34,35 +34,13 @@ class BatchingEmbedder:
 
     def __init__(self, inner: BatchEmbedder, *, largest: int = LARGEST) -> None:
         """`largest`: the most questions of one batch."""
+        super().__init__(inner)
         self._inner = inner
         self._largest = largest
         self._free = max(1, inner.parallel)
         self._lanes = self._free
         self._waiting: list[_Question] = []
         self._changed = threading.Condition()
-
-    @property
-    def model_id(self) -> str:
-        """The inner embedder's."""
-        return self._inner.model_id
-
-    @property
-    def dimensions(self) -> int:
-        """The inner embedder's."""
-        return self._inner.dimensions
-
-    @property
-    def ready(self) -> bool:
-        """Whether the inner embedder is ready."""
-        return self._inner.ready
-
-    def load(self) -> None:
-        """Load the inner embedder."""
-        self._inner.load()
-
-    def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
-        """The inner embedder's vectors."""
-        return self._inner.embed_passages(texts)
 
     def embed_query(self, text: str) -> Vector:
         """The vector of a question, alone or in a batch with those that came while others were at work."""

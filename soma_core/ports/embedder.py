@@ -44,3 +44,33 @@ class Embedder(Protocol):
     def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
         """The vectors of passages, of unit length, in the order given. Raises `ModelMissing`."""
         ...
+
+
+class WrappedEmbedder:
+    """All of an `Embedder` over another one but the questions."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self._wrapped = inner
+
+    @property
+    def model_id(self) -> str:
+        """The inner embedder's."""
+        return self._wrapped.model_id
+
+    @property
+    def dimensions(self) -> int:
+        """The inner embedder's."""
+        return self._wrapped.dimensions
+
+    @property
+    def ready(self) -> bool:
+        """Whether the inner embedder is ready."""
+        return self._wrapped.ready
+
+    def load(self) -> None:
+        """Load the inner embedder."""
+        self._wrapped.load()
+
+    def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
+        """The inner embedder's vectors."""
+        return self._wrapped.embed_passages(texts)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from soma_core.domain.memory import Memory, MemoryType
 from soma_core.ports.cache import Cache
-from soma_core.ports.embedder import Embedder, Vector
+from soma_core.ports.embedder import Embedder, Vector, WrappedEmbedder
 from soma_core.ports.records import RecordStore
 from soma_core.ports.telemetry import Telemetry
 
@@ -24,36 +24,13 @@ READ_SECONDS = 10.0
 """What took longer to read is not kept: it may have been dropped long ago."""
 
 
-class CachingEmbedder:
+class CachingEmbedder(WrappedEmbedder):
     """An `Embedder` that remembers the vectors of questions, by model and text."""
 
     def __init__(self, inner: Embedder, cache: Cache, telemetry: Telemetry) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._cache = cache
         self._telemetry = telemetry
-
-    @property
-    def model_id(self) -> str:
-        """The inner embedder's."""
-        return self._inner.model_id
-
-    @property
-    def dimensions(self) -> int:
-        """The inner embedder's."""
-        return self._inner.dimensions
-
-    @property
-    def ready(self) -> bool:
-        """Whether the inner embedder is ready."""
-        return self._inner.ready
-
-    def load(self) -> None:
-        """Load the inner embedder."""
-        self._inner.load()
-
-    def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
-        """The inner embedder's vectors."""
-        return self._inner.embed_passages(texts)
 
     def embed_query(self, text: str) -> Vector:
         """The vector of a question, to the bit as the inner embedder gave it."""
@@ -63,7 +40,7 @@ class CachingEmbedder:
         self._telemetry.cache_asked("query_vectors", hit, not hit)
         if kept is not None and hit:
             return array("d", kept).tolist()
-        vector = self._inner.embed_query(text)
+        vector = self._wrapped.embed_query(text)
         self._cache.put({key: array("d", vector).tobytes()}, VECTOR_SECONDS)
         return vector
 

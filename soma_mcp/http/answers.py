@@ -14,7 +14,7 @@ from soma_core.domain.query import Hit, Parts, Recall
 from soma_core.domain.receipts import StoreReceipt
 from soma_core.domain.relevance import Relevance
 from soma_core.engine import Status
-from soma_mcp.tools.answers import MemoryAnswer, PartsAnswer, describe, parts_of, stamp
+from soma_mcp.tools.answers import MemoryAnswer, PartsAnswer, beside_hits, describe, parts_of, stamp
 from soma_mcp.tools.receipts import StoreAnswer, describe_stored
 
 
@@ -211,15 +211,7 @@ def scored(hit: Hit) -> Scored:
 
 def recalled(found: Recall) -> dict[str, Any]:
     """An answer."""
-    return {
-        "matches": [match_hit(hit) for hit in found.hits],
-        "degraded": list(found.degraded),
-        "omitted": found.omitted,
-        "tokens": found.tokens,
-        "relevance": found.relevance,
-        "seen": found.seen,
-        "cursor": found.cursor,
-    }
+    return {"matches": [match_hit(hit) for hit in found.hits], **beside_hits(found)}
 
 
 def stored(receipt: StoreReceipt) -> Stored:

@@ -133,8 +133,12 @@ class RecallAnswer(TypedDict):
 
 def describe_recall(found: Recall) -> RecallAnswer:
     """An answer as structured content."""
+    return cast("RecallAnswer", {"hits": [_hit(hit) for hit in found.hits], **beside_hits(found)})
+
+
+def beside_hits(found: Recall) -> dict[str, Any]:
+    """What an answer says besides its hits."""
     return {
-        "hits": [_hit(hit) for hit in found.hits],
         "degraded": list(found.degraded),
         "omitted": found.omitted,
         "tokens": found.tokens,
