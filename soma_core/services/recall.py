@@ -131,6 +131,8 @@ class Recalling:
         if search.vector is not None and waiting.unembedded:
             degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
         dense = spread(gathered.dense)
+        if dense:  # what waits has no vector: its words stand for its meaning, or all that resembles it would pass it
+            dense = {**dense, **overlaps}
         question = anchored(self._records, self._index, namespace, question, dense, lexical)
         scores = scored(question, dense, lexical, gathered.features, query.without, learned)
         if query.looks_at_texts:

@@ -80,7 +80,7 @@ def _all_stored(found: Any) -> list[StoreReceipt]:
 
 
 def recall(query: RecallQuery) -> Call[Recall]:
-    return Call("POST", "/recall", shapes.recall_from, body=shapes.query_json(query))
+    return Call("POST", "/recall", partial(shapes.recall_from, query.max_tokens), body=shapes.query_json(query))
 
 
 def get(ids: Sequence[str]) -> Call[list[Memory]]:

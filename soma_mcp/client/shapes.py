@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from soma_core.domain.lines import FIELDS
 from soma_core.domain.memory import Memory, NewMemory
 from soma_core.domain.query import RECENCY, Filter, Page, Recall, RecallQuery
 from soma_core.domain.receipts import StoreReceipt
+from soma_core.domain.rendering import rendered
 from soma_core.domain.validation import invalid, printable
 from soma_core.engine import Status
 
@@ -156,14 +157,15 @@ def memory_from(found: Any) -> Memory:
     return rebuilt(Memory, {"namespace": ""} | found)
 
 
-def recall_from(found: Any) -> Recall:
-    """An answer of `POST /recall`."""
+def recall_from(max_tokens: int, found: Any) -> Recall:
+    """An answer of `POST /recall`, with the text that a model is shown."""
     hits = [
         {"memory": {"namespace": ""} | memory}
         | {"parts": memory["parts"], "cut": memory["cut"], "alike": memory.get("alike", [])}
         for memory in (match["memory"] for match in found["matches"])
     ]
-    return rebuilt(Recall, found | {"hits": hits})
+    answer = rebuilt(Recall, found | {"hits": hits})
+    return replace(answer, text=rendered(answer, max_tokens))
 
 
 def page_from(found: Any) -> Page:

@@ -341,6 +341,7 @@ def test_what_says_the_same_is_shown_as_one_only_when_that_is_asked_for(api: Cal
 
 def test_age_counts_unless_it_is_told_not_to(api: Caller) -> None:
     api.store("tabs, not spaces")
+    api.until_embedded()
     for path, found in (("/recall", "matches"), ("/recall_with_scores", "results")):
         assert (
             api.post(path, {"query": "tabs"})[found][0]["score"]

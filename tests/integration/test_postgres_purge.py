@@ -105,4 +105,5 @@ def test_a_purge_while_the_tables_are_cleaned_elsewhere_does_not_wait_and_is_fin
     with contextlib.closing(psycopg2.connect(database)) as other, other.cursor() as cursor:
         cursor.execute("LOCK versions IN SHARE UPDATE EXCLUSIVE MODE")
         assert not store.erase(at_once=True)
+        other.rollback()
     assert store.erase(at_once=True)

@@ -97,6 +97,19 @@ def test_status_answers_when_the_index_cannot_be_opened(engine: Engine) -> None:
     assert engine.soma.status(SCOPE).live == 1
 
 
+def test_what_waits_for_the_index_is_not_passed_by_all_that_resembles_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for case in range(40):
+        engine.store(f"Dmitri lent the hollow trumpet at the garage, case {case}.")
+    engine.soma.index(SCOPE)
+    text = "Dmitri lent the hollow trumpet at the garage, case 77."
+    monkeypatch.setattr(engine.soma.indexing, "words_now", lambda _: False)
+    engine.store(text)
+    assert engine.recall(text).degraded == ["vectors: 1 memories are found by their words only so far"]
+    assert engine.texts(text)[0] == text
+
+
 def test_a_forget_during_a_recall_is_not_answered(engine: Engine) -> None:
     receipt = engine.store("zebra")
     engine.index.after["search"] = once(lambda: engine.forget(receipt))
