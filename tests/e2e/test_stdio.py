@@ -99,7 +99,6 @@ def test_a_recall_without_the_model_says_that_it_went_by_words(home: Path, mode:
         assert client.ok("recall", query="anything")["degraded"] == []
 
 
-@pytest.mark.embedded_only("on servers what waits for its vector waits longer, and older memories may stand above it")
 def test_each_of_many_stores_is_recalled_at_once_while_others_wait_to_be_embedded(client: McpClient) -> None:
     for number in range(40):
         word = f"zorkmid{number:03}"
