@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from soma_core.adapters.kafka.address import Address
@@ -59,9 +59,9 @@ class Stack:
         """How many events the relays that live have sent."""
         return sum(map(_sent, self.relays))
 
-    def pending(self, what: Literal["words", "vectors"] = "vectors") -> int:
-        """How many changes lack these in the index."""
-        return int(self.load.asked("/stats")["pending"][what])
+    def pending(self) -> int:
+        """How many changes the index lacks."""
+        return int(self.load.asked("/stats")["pending"]["vectors"])
 
     def degraded(self) -> str:
         """What a recall says is missing."""
