@@ -184,7 +184,7 @@ def new_id(namespace: str, coordinate: str | None) -> UUID:
 
 
 _chance = random.Random()
-"""Begun with what the system gives: asked for each id, it takes as long as the rest of a store. Ids are no secrets."""
+"""Begun with what the system gives; to ask that for each id took a twentieth of a request. Ids are no secrets."""
 os.register_at_fork(after_in_child=_chance.seed)
 
 

@@ -193,7 +193,7 @@ class Recalling:
         return gathered
 
     def _confirmed(self, namespace: str, matches: Matches, most: int) -> _Gathered:
-        """Drop what the records say is forgotten or no longer the current version; keep `most` memories an arm."""
+        """Drop what the records say is forgotten or no longer the current version; keep the leading memories."""
         every = (matches.dense, matches.lexical, matches.learned)
         looked_at = {memory for found in every for memory in leading(((m.memory, m.score) for m in found), most)}
         live = self._records.features(namespace, looked_at)

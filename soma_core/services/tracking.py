@@ -75,7 +75,8 @@ class Tracking:
         portions = list(_portions(present))
         failed = 0
         with ThreadPoolExecutor(1, "soma-write") as writer:
-            written = writer.submit(self._bring_words, [event for event in present if event.kind in REMOVALS])
+            removed = [event for event in present if event.kind in REMOVALS and not waiting[event]]
+            written = writer.submit(self._bring_words, removed)
             for number, (namespace, portion) in enumerate(portions):
                 try:
                     embedded = self._writing.embed(namespace, portion)
