@@ -197,7 +197,7 @@ def test_a_process_that_answers_writes_nothing_into_the_index(sides: Sides) -> N
     assert (sides.points, sides.index.flushes, api.soma.indexing.behind()) == ([], [], [])
 
 
-def test_words_come_in_for_all_before_the_first_vector(sides: Sides) -> None:
+def test_without_a_model_the_words_of_all_come_in(sides: Sides) -> None:
     for n in range(3):
         sides.api.store(f"alpha {n}")
     sides.worker.embedder.missing = True
