@@ -20,8 +20,6 @@ from soma_core.adapters.folder import FolderLock
 from soma_core.adapters.qdrant.edge_builds import EdgeBuilds
 from soma_core.adapters.sqlite.records import SqliteRecordStore
 from soma_core.adapters.sqlite.spare import free_bytes
-from soma_core.domain.errors import ModelMismatch
-from soma_core.domain.generations import Generation, Generations
 from soma_core.domain.validation import invalid
 from soma_core.engine import Soma
 from soma_core.ports.builds import Built, IndexBuilds, Trained
@@ -43,6 +41,7 @@ from soma_core.servers import (
     server_extra,
 )
 from soma_core.services.caching import Bodies, CachingEmbedder
+from soma_core.services.generations import serving_generation
 from soma_core.services.timing import Stopwatch
 from soma_core.services.tracking import take_over
 from soma_core.settings import Settings, load_settings
@@ -109,7 +108,9 @@ def create_memory_system(
         models = _models(settings, stopwatch, cache, telemetry)
         leaving.callback(models.close)
         wanted = models.plan(None, None)
-        serving = _serving(records, replace(wanted, number=1), accept_model=accept_model)
+        serving = serving_generation(
+            records, replace(wanted, number=1), accept_model=accept_model, in_place=not settings.eventing
+        )
         builds = _builds(settings, records)
         index = builds.open(serving)
         stack.callback(index.close)
@@ -261,24 +262,3 @@ def _outbox(settings: Settings, records: SqliteRecordStore | PostgresRecordStore
         )
         raise invalid("KAFKA_BOOTSTRAP_SERVERS", message)
     return None
-
-
-def _serving(records: RecordStore, wanted: Generation, *, accept_model: bool) -> Generation:
-    """The generation that serves: as it was recorded, or the first, as it is `wanted`. Raises `ModelMismatch`."""
-    while (found := records.generations()) is None:
-        records.change_generations(None, Generations(wanted))
-    serving = found.serving
-    if serving.model_id == wanted.model_id:
-        now = replace(wanted, number=serving.number)
-        if not accept_model and now != serving:
-            records.change_generations(found, replace(found, serving=now))
-        return serving if accept_model and serving.language else now
-    if not accept_model:
-        raise ModelMismatch(
-            f"the index was built with the model {serving.model_id}, but SOMA_EMBEDDING_MODEL gives {wanted.model_id}: "
-            "set it back, or run `soma reindex` to rebuild the index from the records with the new model",
-            fields=("SOMA_EMBEDDING_MODEL",),
-        )
-    if serving.language:
-        return serving
-    return replace(serving, language=wanted.language, sparse_model_id=wanted.sparse_model_id)

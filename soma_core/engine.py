@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 
 from soma_core.domain.errors import ModelMissing, NotFound, Retryable, SomaError
@@ -97,9 +97,9 @@ class Soma:
         self._bodies = bodies
         self._model_error: str | None = None
         self.last_call = 0.0
-        """When a caller last came, on the monotonic clock: indexing gives way to callers."""
+        """When a memory was last asked for or stored by itself, on the monotonic clock: indexing gives way to that."""
         self.served = threading.Event()
-        """Set when the first caller was answered: the model is not loaded in the way of that answer."""
+        """Set when the first such caller was answered: the model is not loaded in the way of that answer."""
 
     @property
     def serving(self) -> Serving:
@@ -321,11 +321,12 @@ class Soma:
 
     def close(self) -> None:
         """Flush the index as far as it was written and let go of everything."""
-        self._reindexing.stop()
-        self.serving.close()
-        if self._turn:
-            self._turn.give_up()
-        self.records.close()
-        if self._cache:
-            self._cache.close()
-        self._on_close()
+        with ExitStack() as leaving:  # each part, whatever another raises
+            leaving.callback(self._on_close)
+            if self._cache:
+                leaving.callback(self._cache.close)
+            leaving.callback(self.records.close)
+            if self._turn:
+                leaving.callback(self._turn.give_up)
+            leaving.callback(self.serving.close)
+            leaving.callback(self._reindexing.stop)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from soma_core.adapters.memory.cache import MemoryCache
 from soma_core.adapters.memory.limits import MemoryRateLimiter
 from soma_core.domain.errors import InvalidInput
+from soma_core.domain.hosts import bracketed
 from soma_core.domain.validation import invalid
 from soma_core.ports.cache import Cache
 from soma_core.ports.limits import RateLimiter
@@ -111,8 +112,7 @@ def redis_address(settings: Settings) -> RedisAddress | None:
     setting = "REDIS_URL" if url else "REDIS_HOST"
     with server_extra(setting):
         from soma_core.adapters.redis.address import Address
-    shown = f"[{host}]" if host and ":" in host else host
-    return Address.parse(url or f"redis://{shown}:{settings.redis_port}/{settings.redis_db}", setting)
+    return Address.parse(url or f"redis://{bracketed(host or '')}:{settings.redis_port}/{settings.redis_db}", setting)
 
 
 def indexing_turn(settings: Settings, store_id: str) -> Turn | None:

@@ -18,6 +18,9 @@ from soma_core.variables import VARIABLES
 
 __all__ = ["VARIABLES", "Settings", "hand_down", "hand_on", "load_settings"]
 
+ONE_CHOICE = {"QDRANT_URL": "qdrant", "QDRANT_HOST": "qdrant", "REDIS_URL": "redis", "REDIS_HOST": "redis"}
+"""Variables that answer one question though they fill two fields: who is given one has no use for the file's other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -55,9 +58,9 @@ class Settings:
     host: str
     port: int
     workers: int
-    keep_alive: float
+    keep_alive: int
     """Seconds."""
-    shutdown: float
+    shutdown: int
     """Seconds."""
     request_timeout: float
     """Seconds."""
@@ -117,7 +120,9 @@ def load_settings(environment: Mapping[str, str] | None = None, **arguments: str
     given = {name: str(arguments[v.field]) for name, v in VARIABLES.items() if arguments.get(v.field) is not None}
     given = {name: value for name in VARIABLES if (value := environment.get(name))} | given
     home = _value("SOMA_HOME", given.get("SOMA_HOME") or str(_default_home()))
-    given = _read_file(home / "soma.toml") | given
+    answered = {ONE_CHOICE.get(name, VARIABLES[name].field) for name in given}
+    file = _read_file(home / "soma.toml").items()
+    given |= {name: value for name, value in file if ONE_CHOICE.get(name, VARIABLES[name].field) not in answered}
     values: dict[str, Any] = {}
     for name, v in VARIABLES.items():
         if values.get(v.field) is None:

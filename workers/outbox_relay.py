@@ -30,7 +30,11 @@ RETRY_SECONDS = 2.0
 
 
 class OutboxRelay:
-    """The one relay of a store, or one that stands by. An event may be sent twice, never out of its memory's order."""
+    """The one relay of a store, or one that stands by.
+
+    The events of a memory are sent in the order of their versions. One may be sent again, also after later ones: a
+    relay that lost its place still sends what it has in hand. Nothing minds, as no indexer goes by what an event says.
+    """
 
     def __init__(
         self, outbox: Outbox, stream: EventStream, metrics: WorkerMetrics, stop: Flag, *, check: bool = True

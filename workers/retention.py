@@ -43,3 +43,6 @@ class Retention:
             except SomaError as error:
                 self._failed()
                 log.warning("retention: %s", error.message)
+            except Exception:
+                self._failed()
+                log.exception("retention failed; it is tried again")

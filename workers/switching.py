@@ -21,8 +21,11 @@ class Switching:
         self._stop = stop
 
     def run(self) -> None:
+        """Work until told to stop; a failure is logged and tried again."""
         while not self._stop.wait(EVERY_SECONDS):
             try:
                 self._soma.follow_switch()
             except SomaError as error:
                 log.warning("looking for another generation of the index: %s", error.message)
+            except Exception:
+                log.exception("looking for another generation of the index failed; it is tried again")

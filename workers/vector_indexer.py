@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event
 
-from soma_core.domain.errors import ModelMissing, Retryable, SomaError
+from soma_core.domain.errors import ModelMissing, Retryable, SomaError, Unavailable
 from soma_core.domain.memory import Scope
 from soma_core.engine import Soma
 from soma_core.services.indexing import EMBED_BATCH, Indexing
@@ -68,14 +70,19 @@ class VectorIndexer:
         if not indexing.leads():
             self._model_ready()  # for questions
             return False
+        failures: list[Unavailable] = []
         for namespace in indexing.behind():
-            while not self._stop.is_set() and indexing.words_step(namespace):
-                worked = True
+            with _set_aside(failures):
+                while not self._stop.is_set() and indexing.words_step(namespace):
+                    worked = True
         if self._model_ready():
             for namespace in indexing.behind():
-                if not self._stop.is_set():
-                    worked |= self._vectors(indexing, namespace)
-                indexing.flush(namespace, idle=False)
+                with _set_aside(failures):
+                    if not self._stop.is_set() and self._soma.embedder.ready:  # it may have gone away meanwhile
+                        worked |= self._vectors(indexing, namespace)
+                    indexing.flush(namespace, idle=False)
+        if failures:
+            raise failures[0]
         return worked
 
     def _vectors(self, indexing: Indexing, namespace: str) -> bool:
@@ -133,3 +140,12 @@ class VectorIndexer:
             for namespace in serving.indexing.behind():
                 if not self._stop.is_set():
                     serving.indexing.settle(namespace)
+
+
+@contextmanager
+def _set_aside(failures: list[Unavailable]) -> Iterator[None]:
+    """Let a namespace whose index is away not keep the others waiting."""
+    try:
+        yield
+    except Unavailable as error:
+        failures.append(error)

@@ -20,6 +20,7 @@ _NO_NAMES = {
     "these", "they", "this", "those", "to", "until", "us", "was", "we", "were", "what", "when", "where", "which",
     "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your",
 }  # fmt: skip
+_NEVER_NAMES = _NO_NAMES | _ROLES
 _MONTHS = {"april", "may", "june", "august"}
 _WHEN = re.compile(
     r"(?:\b(?:in|last|next|since|until|till|by|of|this|early|late|mid|before|after|during)|\d)\W+$", re.I
@@ -53,7 +54,7 @@ class Question:
 def possible_names(question: str) -> list[str]:
     """The words that may be the first name of a speaker; in a question all in small letters, any word may be."""
     small = question.islower()
-    words = [word for word in _WORD.findall(question) if word.casefold() not in _NO_NAMES | _ROLES]
+    words = [word for word in _WORD.findall(question) if word.casefold() not in _NEVER_NAMES]
     return list(dict.fromkeys(word.capitalize() if small else word for word in words if small or word[0].isupper()))[
         :MOST_NAMES
     ]

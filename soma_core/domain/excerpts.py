@@ -48,16 +48,24 @@ def excerpt(text: str, passage: tuple[int, int], overlap: Overlap, room: int) ->
     if count_tokens(text[slice(*spans[first])].strip()) > room:
         start, end = spans[first]
         return _part_of_sentence(text[max(start, passage[0]) : min(end, passage[1])], overlap, room)
-    sizes = [(len(sentence.encode()), len(sentence.split())) for sentence in (text[a:b] for a, b in spans)]
-    size, words = sizes[first]
+    size, words = _size(text, spans[first])
     while True:
-        around = [n for n in (last + 1, first - 1) if 0 <= n < len(spans)]
-        around.sort(key=lambda n: -scores.get(n, -1.0))
-        around = [n for n in around if _tokens(size + sizes[n][0], words + sizes[n][1]) <= room]
-        if not around:
+        chosen = None
+        for n in (last + 1, first - 1):
+            if 0 <= n < len(spans) and (chosen is None or scores.get(n, -1.0) > scores.get(chosen, -1.0)):
+                more = _size(text, spans[n])
+                if _tokens(size + more[0], words + more[1]) <= room:
+                    chosen, grown = n, (size + more[0], words + more[1])
+        if chosen is None:
             return text[spans[first][0] : spans[last][1]].strip()
-        size, words = size + sizes[around[0]][0], words + sizes[around[0]][1]
-        first, last = min(first, around[0]), max(last, around[0])
+        size, words = grown
+        first, last = min(first, chosen), max(last, chosen)
+
+
+def _size(text: str, span: tuple[int, int]) -> tuple[int, int]:
+    """The bytes and words of a part."""
+    part = text[slice(*span)]
+    return len(part.encode()), len(part.split())
 
 
 def _sentences_near(text: str, passage: tuple[int, int], room: int) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ MAX_LINE_BYTES = 1 << 20
 def parse_line(data: bytes) -> NewMemory:
     """The memory that one line describes. Raises `InvalidInput`."""
     if len(data) > MAX_LINE_BYTES:
-        raise invalid("line", f"has {len(data)} bytes, at most {MAX_LINE_BYTES} (1 MB) are allowed")
+        raise invalid("line", f"has over {MAX_LINE_BYTES} bytes (1 MB), the most that are allowed")
     found = _object(data)
     unknown = [printable(name) for name in sorted(found.keys() - {*FIELDS, *MADE})]
     if unknown:

@@ -69,8 +69,12 @@ def pack(hits: Sequence[Hit], room: int, part: Part) -> list[Hit]:
     packed: list[Hit] = []
     for number, share in shares.items():
         hit, share = hits[number], share + spare
-        packed.append(hit if whole[number] <= share else _cut(hit, part(hit, share - frames[number])))
-        spare = share - _tokens(packed[-1])
+        if whole[number] <= share:
+            spare = share - whole[number]
+        else:
+            hit = _cut(hit, part(hit, share - frames[number]))
+            spare = share - _tokens(hit)
+        packed.append(hit)
     return packed
 
 

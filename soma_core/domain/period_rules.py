@@ -239,3 +239,5 @@ RULES = (
     ),
     _rule(rf"\b(?:{'|'.join(_DAY_WORDS)})\b", _day_word, {name.split()[-1] for name in _DAY_WORDS}),
 )
+NEEDED = re.compile("|".join(sorted({re.escape(each) for rule in RULES for each in rule.needs})))
+"""What any rule needs, in small letters."""

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import zip_longest
 
 from soma_core.domain.days import midnight
-from soma_core.domain.period_rules import JOIN, RULES, Reader
+from soma_core.domain.period_rules import JOIN, NEEDED, RULES, Reader
 from soma_core.domain.shifts import shift_before
 
 
@@ -48,6 +48,8 @@ def _spans(text: str, today: date) -> dict[tuple[int, int], Found]:
     spans: dict[tuple[int, int], Found] = {}
     rest = text = text.replace("\u2019", "'")
     small = text.lower()
+    if not NEEDED.search(small):
+        return spans
     for rule in RULES:
         if not any(each in small for each in rule.needs):
             continue

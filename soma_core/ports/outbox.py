@@ -72,7 +72,11 @@ class Outbox(Protocol):
         ...
 
     def waiting(self, events: Iterable[Event]) -> Mapping[Event, bool]:
-        """Those of these that are here, with whether their words are in the index; the others are in altogether."""
+        """Those of these that are here, with whether their words are in the index; the others are in altogether.
+
+        Also left out is what is not of this history: where the records were put back to an earlier state, another
+        event came to have the offset of one that was sent before.
+        """
         ...
 
     def newest(self, namespace: str, limit: int) -> Sequence[Event]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from uuid import UUID
 
 from soma_core.domain.excerpts import excerpt
@@ -19,7 +20,7 @@ from soma_core.ports.index import Matches, VectorIndex
 from soma_core.services.caching import Bodies
 
 REMEMBERED = 2_000
-"""Memories of which it is remembered where their passages are: numbers alone, no text."""
+"""Passages of which it is remembered where they are: numbers alone, no text."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Answering:
         self._bodies = bodies
         self._index = index
         self._model_id = model_id
-        self._spans: dict[tuple[str, int, int, int], Sequence[tuple[int, int]]] = {}
+        self._spans: dict[tuple[str, int, int, int, int], tuple[int, int]] = {}
 
     def answer(self, namespace: str, query: RecallQuery, ranked: Ranked) -> Recall:
         """The best of the candidates, as many as are wanted and fit."""
@@ -93,26 +94,26 @@ class Answering:
         if memory.id not in ranked.passages:
             scores = ranked.found.get((memory.id.int, memory.version), {}) if is_long(memory.text) else {0: 1.0}
             number = max(scores, key=lambda number: (scores[number], -number), default=None)
-            spans = self._spans_of(memory)
-            if number is None or number >= len(spans):
-                number = self._nearest_passage(ranked.words, memory.text, spans)
-            ranked.passages[memory.id] = spans[number]
+            span = self._span(memory, number) if number is not None else None
+            ranked.passages[memory.id] = span or self._nearest_passage(ranked.words, memory.text)
         return ranked.passages[memory.id]
 
-    def _spans_of(self, memory: Memory) -> Sequence[tuple[int, int]]:
-        """Where all passages of a memory are; remembered, for a version never changes, unless a backup is put back."""
-        key = memory.namespace, memory.id.int, memory.version, len(memory.text)
-        if (spans := self._spans.get(key)) is None:
-            spans = tuple(passage_spans(memory.text))
-            if len(self._spans) >= REMEMBERED:
-                self._spans.clear()
-            self._spans[key] = spans
-        return spans
+    def _span(self, memory: Memory, number: int) -> tuple[int, int] | None:
+        """Where a passage is; remembered, for a version never changes, unless a backup is put back."""
+        key = memory.namespace, memory.id.int, memory.version, len(memory.text), number
+        if (span := self._spans.get(key)) is None:
+            span = next(islice(passage_spans(memory.text), number, None), None)
+            if span:
+                if len(self._spans) >= REMEMBERED:
+                    self._spans.clear()
+                self._spans[key] = span
+        return span
 
-    def _nearest_passage(self, words: str, text: str, spans: Sequence[tuple[int, int]]) -> int:
-        """The first of the passages that hold most of the words."""
+    def _nearest_passage(self, words: str, text: str) -> tuple[int, int]:
+        """Where the first of the passages is that hold most of the words."""
+        spans = list(passage_spans(text))
         shares = self._index.overlap(words, [text[start:end] for start, end in spans])
-        return max(range(len(spans)), key=lambda n: (shares[n], -n))
+        return max(zip(spans, shares, strict=True), key=lambda each: each[1])[0]
 
 
 def passage_scores(matches: Matches, memories: Collection[int]) -> dict[tuple[int, int], dict[int, float]]:

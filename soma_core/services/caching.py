@@ -99,7 +99,7 @@ class Bodies:
 def _digest(*parts: str) -> str:
     """Of fixed length, whatever the parts hold."""
     said = "\0".join(f"{len(part)}\0{part}" for part in parts)
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 def _key(namespace: str, memory: UUID) -> str:

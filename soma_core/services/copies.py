@@ -82,8 +82,9 @@ def cache_drift(records: RecordStore, bodies: Bodies, namespace: str) -> tuple[C
     """It looks twice, as memories change meanwhile."""
     number, found = _copies(records, bodies, namespace)
     if found:
+        before = set(found)
         number, again = _copies(records, bodies, namespace)
-        found = [each for each in again if each in set(found)]
+        found = [each for each in again if each in before]
     kinds = Counter(each.kind for each in found)
     drift = CacheDrift(number, kinds["outdated"], kinds["forgotten"], kinds["altered"])
     return drift, [each for each in found if each.kind != "outdated"]

@@ -175,10 +175,13 @@ class Indexing:
     def settle(self, namespace: str) -> bool:
         """When idle: flush, and take a namespace with nothing left to follow off the list; whether that was so."""
         self._behind.discard(namespace)
-        self.flush(namespace, idle=True)
-        settled = self._entry(namespace).flushed.vectors >= self._events.end(namespace)
-        if not settled:
-            self._behind.add(namespace)
+        settled = False
+        try:
+            self.flush(namespace, idle=True)
+            settled = self._entry(namespace).flushed.vectors >= self._events.end(namespace)
+        finally:
+            if not settled:
+                self._behind.add(namespace)
         return settled
 
     def words_now(self, namespace: str) -> bool:
@@ -244,6 +247,8 @@ class Indexing:
                 if progress.epoch == epoch:
                     progress.flushed = checkpoint
                     progress.unflushed -= waiting
+                else:  # it began anew meanwhile: the position was of what is gone
+                    self._index.flush(namespace, progress.flushed)
 
     def follow(
         self, namespace: str, report: Report | None = None, batch: Callable[[], int] = lambda: EMBED_BATCH

@@ -24,7 +24,7 @@ Report = Callable[[int, int], None]
 class Progress:
     """How far the events of a namespace are in its index. There is one for a namespace, for good.
 
-    `words` moves under `lock`, `vectors` under the lock of all vectors; whoever holds both may begin anew.
+    `words` moves under `lock`, `vectors` under the lock of all vectors; the epoch moves under `lock` too.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)

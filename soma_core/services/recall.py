@@ -50,6 +50,9 @@ class _Gathered:
     moved: Sequence[UUID] = ()
     """Live memories of which an older version was found: their present one came after the search."""
 
+    may_be_more: bool = False
+    """Whether an arm gave as many passages as it was asked for."""
+
     def settle(self, limit: int) -> None:
         """Leave out those that got in by chance, `limit` being the passages that each arm was asked for."""
         if len(self.matches.dense) >= limit:
@@ -97,8 +100,7 @@ class Recalling:
             degraded = list(said)
             search = IndexQuery(words, vector, wanted, query.filter, learned)
             scores, gathered = self._scored(namespace, query, question, search, degraded)
-            all_seen = max(map(len, (gathered.dense, gathered.lexical, gathered.learned))) < wanted
-            if not query.payload or len(scores) >= query.limit or all_seen:
+            if not query.payload or len(scores) >= query.limit or not gathered.may_be_more:
                 break
             if wanted >= MOST_CANDIDATES:
                 degraded.append(f"filters: the payloads of only {wanted} candidates of each arm were looked at")
@@ -129,7 +131,8 @@ class Recalling:
         if waiting.unlisted:
             degraded.append(f"words: {waiting.unlisted} memories are not searchable yet")
         if search.vector is not None and waiting.unembedded:
-            degraded.append(f"vectors: {waiting.unembedded} memories are found by their words only so far")
+            how = "not found by meaning yet" if dense_only else "found by their words only so far"
+            degraded.append(f"vectors: {waiting.unembedded} memories are {how}")
         dense = spread(gathered.dense)
         if dense:  # what waits has no vector: its words stand for its meaning, or all that resembles it would pass it
             dense = {**dense, **overlaps}
@@ -183,6 +186,7 @@ class Recalling:
             gathered = self._confirmed(namespace, matches, query.limit)
             arms = [(matches.dense, gathered.dense), (matches.lexical, gathered.lexical)]
             arms += [(matches.learned, gathered.learned)] if query.learned else []
+            gathered.may_be_more = any(len(found) >= limit for found, _ in arms)
             if all(len(found) < limit or len(distinct) >= query.limit for found, distinct in arms):
                 if attempt and all(_distinct(found[: limit // 2]) >= query.limit for found, _ in arms):
                     attempt -= 1

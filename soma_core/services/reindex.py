@@ -13,6 +13,7 @@ from functools import partial
 from soma_core.domain.errors import Conflict, Unavailable
 from soma_core.domain.generations import Generation, Generations
 from soma_core.ports.builds import Built, IndexBuilds, Models, Trained
+from soma_core.ports.index import VectorIndex
 from soma_core.ports.log import EventLog
 from soma_core.ports.outbox import Outbox
 from soma_core.ports.records import RecordStore
@@ -69,6 +70,8 @@ class Reindexing:
         self._turn = threading.Lock()
         self._building: Serving | None = None
         self._stopping = False
+        self._losses: tuple[VectorIndex | None, int] = (None, 0)
+        """The index that was looked at last, and how often it had started empty by then."""
         self.notice: str | None = None
         """What an operator should know: another process serves from another generation."""
 
@@ -95,22 +98,29 @@ class Reindexing:
                 raise
             finally:
                 self._building = None
-            self._current.switch(new)
-            if self._outbox:  # what others brought into the old one since it was followed waits for the new one
-                take_over(self._events, new.built.index, self._outbox)
+            try:
+                if self._outbox:  # what others brought into the old one since it was followed waits for the new one
+                    take_over(self._events, new.built.index, self._outbox)
+            finally:
+                self._current.switch(new)
             if not self._builds.shared:
                 self._sweep()
             return Reindexed(events, building.number, building.model_id, list(self._found().retired))
 
     def follow(self) -> None:
-        """Go over to the generation that serves, when another process has switched and the model is the same."""
+        """Go over to the generation that serves, when another process has switched and the models are the same.
+
+        Behind an outbox, what the index lost goes to those who index, and what a switch that was cut off left to do.
+        """
         if not self._builds.shared or not self._turn.acquire(blocking=False):
             return
         try:
-            serving, mine = self._found().serving, self._current.serving.built
+            found, mine = self._found(), self._current.serving.built
+            serving = found.serving
             if serving.number == mine.generation.number:
                 self.notice = None
-            elif serving.model_id == mine.generation.model_id:
+                self._hand_out_lost(self._current.serving, is_rebuilt=found.building is not None)
+            elif _models_of(serving) == _models_of(mine.generation):
                 self._current.switch(self._opened(Built(serving, self._builds.open(serving), mine.trained), False))
                 log.warning("generation %d of the index serves now", serving.number)
             else:
@@ -118,6 +128,19 @@ class Reindexing:
                 self._say(serving, mine.generation)
         finally:
             self._turn.release()
+
+    def _hand_out_lost(self, serving: Serving, *, is_rebuilt: bool) -> None:
+        """What a rebuild leaves to do is its own to hand out while it `is_rebuilt`: it belongs to the new index."""
+        if not self._outbox or not serving.tracking:
+            return
+        index = serving.built.index
+        looked_at, before = self._losses
+        losses, is_first = len(index.rebuilt()), looked_at is not index
+        lost = losses > (0 if is_first else before) or (is_first and serving.tracking.is_lost())
+        if (lost or not is_rebuilt) and self._outbox.begin(anew=lost):
+            adopted = take_over(self._events, index, self._outbox)
+            log.warning("%d changes go to those that index again", adopted)
+        self._losses = index, losses  # not before: a failure on the way is tried again
 
     def sweep(self) -> None:
         """Delete what serves no more, unless other processes may use it."""
@@ -175,10 +198,7 @@ class Reindexing:
 
     def _trained(self, building: Generation) -> Trained:
         mine = self._current.serving.built
-        if (building.model_id, building.sparse_model_id) == (
-            mine.generation.model_id,
-            mine.generation.sparse_model_id,
-        ):
+        if _models_of(building) == _models_of(mine.generation):
             return mine.trained
         found = self._models.trained(building)
         if found is None:
@@ -244,10 +264,19 @@ class Reindexing:
 
     def _say(self, serving: Generation, mine: Generation) -> None:
         notice = (
-            f"the index was built anew with the model {serving.model_id} (generation {serving.number}); this process "
-            f"answers from generation {mine.number} with {mine.model_id} until it is started again with "
-            "SOMA_EMBEDDING_MODEL set to the new one"
+            f"the index was built anew with the model {_named(serving)} (generation {serving.number}); this process "
+            f"answers from generation {mine.number} with {_named(mine)} until it is started again with "
+            "SOMA_EMBEDDING_MODEL and SOMA_SPARSE_MODEL set to the new ones"
         )
         if notice != self.notice:
             log.warning("%s", notice)
         self.notice = notice
+
+
+def _models_of(generation: Generation) -> tuple[str, str | None]:
+    return generation.model_id, generation.sparse_model_id
+
+
+def _named(generation: Generation) -> str:
+    """The models of a generation, for a message."""
+    return " and ".join(filter(None, _models_of(generation)))

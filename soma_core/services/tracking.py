@@ -92,10 +92,11 @@ class Tracking:
     def pending(self, namespace: str) -> Pending:
         listed = self._outbox.newest(namespace, PENDING_LIMIT)
         found = self._outbox.backlog(namespace)
+        words = found.words
         if found.generation not in (None, self._generation):  # what came since is in another index
-            listed = self._events.newest(namespace, 0, PENDING_LIMIT)
+            listed, words = self._events.newest(namespace, 0, PENDING_LIMIT), self._events.lag(namespace, 0)
         ids = list(dict.fromkeys(event.memory_id for event in listed))
-        more = max(0, found.words - len(listed)) if len(listed) == PENDING_LIMIT else 0
+        more = max(0, words - len(listed)) if len(listed) == PENDING_LIMIT else 0
         return Pending(ids, more, found.vectors, self.epoch(namespace))
 
     def epoch(self, namespace: str) -> int:
@@ -133,6 +134,13 @@ class Tracking:
 
     def namespaces(self) -> list[str]:
         return list(self._events.ends())
+
+    def is_lost(self) -> bool:
+        """Whether the index has nothing of the first namespace of which it should have all."""
+        for namespace in self._events.ends():
+            if not self._outbox.backlog(namespace).vectors and self._records.counts(namespace).states[State.LIVE]:
+                return self._is_empty(namespace)
+        return False
 
     def _bring_words(self, events: Sequence[Event]) -> int:
         for namespace, some in _by_namespace(events):

@@ -44,13 +44,13 @@ SERVING: Mapping[str, Setting] = {
         parse_integer(1, 64),
     ),
     "UVICORN_TIMEOUT_KEEP_ALIVE": Setting(
-        "keep_alive", "5", "Seconds an idle connection is kept.", parse_number(1, 3_600)
+        "keep_alive", "5", "Whole seconds an idle connection is kept.", parse_integer(1, 3_600)
     ),
     "UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN": Setting(
         "shutdown",
         "10",
-        "Seconds that requests at work get to finish when the server is told to end.",
-        parse_number(0, 3_600),
+        "Whole seconds that requests at work get to finish when the server is told to end.",
+        parse_integer(0, 3_600),
     ),
     "SOMA_REQUEST_TIMEOUT_SECONDS": Setting(
         "request_timeout",
@@ -112,13 +112,13 @@ SERVING: Mapping[str, Setting] = {
     "SOMA_LOG_FORMAT": Setting(
         "log_format",
         "console",
-        "How `soma serve` writes its log: console or json.",
+        "How `soma serve` and `soma worker` write their log: console or json.",
         lambda name, value: check_choice(name, value.strip().lower(), ("console", "json")),
     ),
     "SOMA_LOG_LEVEL": Setting(
         "log_level",
         "info",
-        "The least that it writes: debug, info, warning or error.",
+        "The least that they write: debug, info, warning or error.",
         lambda name, value: check_choice(name, value.strip().lower(), ("debug", "info", "warning", "error")),
     ),
     "SOMA_TRACES": Setting(

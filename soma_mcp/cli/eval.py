@@ -27,6 +27,11 @@ from soma_mcp.cli.common import Terminal, command, decode, open_input, parse_jso
 from soma_mcp.cli.eval_report import compared, describe_run, read_report
 from soma_mcp.cli.eval_tables import comparison_table, run_table
 
+NO_SERVERS: dict[str, Any] = dict.fromkeys(
+    ("postgres_url", "qdrant_url", "qdrant_host", "redis_url", "redis_host", "kafka_bootstrap_servers")
+)
+"""What is measured is stored in the folder that is thrown away, whatever servers the settings name."""
+
 
 @click.command()
 @click.argument("set_file", metavar="[SET.json]", required=False)
@@ -103,7 +108,7 @@ def _run(terminal: Terminal, name: str, steps: tuple[str, ...], leave_out: tuple
     _check_left_out(leave_out, found.categories)
     stopwatch = Stopwatch()
     with tempfile.TemporaryDirectory(prefix="soma-eval-") as home:
-        settings = replace(terminal.settings, home=Path(home))
+        settings = replace(terminal.settings, home=Path(home), **NO_SERVERS)
         with starting():  # as a server does, whose times these shall be
             opened = create_memory_system(settings, stopwatch=stopwatch)
         with closing(opened) as soma:

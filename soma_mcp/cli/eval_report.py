@@ -23,7 +23,7 @@ from soma_core.settings import VARIABLES, Settings
 
 FORMAT = "soma-eval 1"
 HEADLINES = ("recall@10", "ndcg@10")
-SHAPING = ("SOMA_EMBEDDING_MODEL", "SOMA_LANGUAGE")
+SHAPING = ("SOMA_EMBEDDING_MODEL", "SOMA_LANGUAGE", "SOMA_SPARSE_MODEL", "SOMA_RERANKER_MODEL")
 """The settings that change what is found."""
 LIBRARIES = ("numpy", "onnxruntime", "qdrant-edge-py", "tokenizers")
 FOREVER = 1e9
@@ -57,7 +57,7 @@ def describe_run(
         "set": described | size,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "model": model,
-        "settings": {name: getattr(settings, VARIABLES[name].field) for name in SHAPING},
+        "settings": {name: _as_text(getattr(settings, VARIABLES[name].field)) for name in SHAPING},
         "versions": {"soma": soma_version(), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cpus": os.cpu_count()},
@@ -72,6 +72,10 @@ def describe_run(
         },
         "questions": [_outcome(outcome) for outcome in outcomes],
     }  # fmt: skip
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _notes(found: RecallSet, evaluated: Evaluated) -> list[str]:

@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from soma_core.domain.errors import InvalidInput, SomaError
+from soma_core.domain.hosts import bracketed
 from soma_core.domain.validation import invalid
 from soma_core.settings import Settings, hand_down, load_settings
 from soma_mcp.cli.common import Terminal, command, fail, starting
@@ -66,7 +67,7 @@ def serve(terminal: Terminal, host: str | None, port: str | None, reload: bool) 
 
 def _say_serving(settings: Settings, listening: socket.socket) -> None:
     port = listening.getsockname()[1]
-    click.echo(f"soma: serving http://{settings.host}:{port} (MCP at /mcp)", err=True)
+    click.echo(f"soma: serving http://{bracketed(settings.host)}:{port} (MCP at /mcp)", err=True)
 
 
 def _work(settings: Settings, listening: socket.socket, on_serving: Callable[[], None]) -> int:
@@ -119,8 +120,8 @@ def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=int(settings.keep_alive),
-        timeout_graceful_shutdown=int(settings.shutdown),
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=settings.shutdown,
         backlog=BACKLOG,
     )
 
@@ -137,7 +138,7 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
     except OSError as error:
         listening.close()
         raise InvalidInput(
-            f"UVICORN_PORT: {settings.host}:{settings.port} cannot be listened on: {error.strerror}",
+            f"UVICORN_PORT: {bracketed(settings.host)}:{settings.port} cannot be listened on: {error.strerror}",
             fields=("UVICORN_HOST", "UVICORN_PORT"),
         ) from error
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -11,6 +10,7 @@ import click
 
 from soma_core.bootstrap import soma_version
 from soma_mcp.cli.common import Terminal, command
+from soma_mcp.http.logs import configure as configure_logs
 from workers.metrics import WorkerMetrics
 from workers.processes import WORKERS, WorkerProcess
 
@@ -33,7 +33,7 @@ def worker(terminal: Terminal, name: str, metrics_port: int | None, metrics_host
     It needs KAFKA_BOOTSTRAP_SERVERS, POSTGRES_URL and a Qdrant server. SIGTERM ends it after the batch at work.
     """
     terminal.need_folder()
-    logging.getLogger().setLevel(terminal.settings.log_level.upper())
+    configure_logs(terminal.settings)
     metrics, stop = WorkerMetrics(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -25,6 +25,8 @@ T = TypeVar("T")
 LONGEST_WAIT = 30.0
 """Who is told to wait longer than this by `Retry-After` gets the error instead."""
 SHOWN = 80
+UNREACHED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+"""What comes before anything was sent."""
 TRIED_AGAIN = (429, 502, 503, 504)
 
 BARE = {401: Unauthenticated, 403: Forbidden, 413: TooLarge, 429: RateLimited}
@@ -45,7 +47,7 @@ class Attempts:
         An answer that took too long is not waited for again, nor one of which a part was taken.
         """
         what = str(error) or type(error).__name__
-        reached = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
+        reached = not isinstance(error, UNREACHED)
         doing = "broke off its answer" if reached else "cannot be reached"
         problem = Unavailable(f"{self._address} {doing}: {what}", fields=("url",))
         if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):

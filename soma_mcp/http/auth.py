@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from soma_core.domain.errors import InvalidInput, SomaError, Unauthenticated
+from soma_core.domain.hosts import bracketed
 from soma_core.domain.tokens import SCOPES
 from soma_core.settings import Settings
 from soma_mcp.http.bearers import Bearers, usable_tokens
@@ -137,4 +138,6 @@ def _bearer_secret(headers: Headers) -> bytes | None:
 def _base(settings: Settings, scheme: str, headers: Headers) -> str:
     """The address of the server as the caller knows it."""
     host = headers.get("host", "")
-    return settings.public_url or f"{scheme}://{host if host_name(host) else f'{settings.host}:{settings.port}'}"
+    if not host_name(host):
+        host = f"{bracketed(settings.host)}:{settings.port}"
+    return settings.public_url or f"{scheme}://{host}"

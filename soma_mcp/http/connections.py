@@ -39,7 +39,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        self._start_timer()
         if len(self.connections) > self.most:
             self._refuse(FULL)
 
@@ -51,6 +51,7 @@ class Connection(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
+        self._await_head()
         if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self._refuse(LARGE_HEAD)
 
@@ -59,7 +60,7 @@ class Connection(HttpToolsProtocol):
         self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
         self._in_head, self._head_bytes = True, 0
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+            self._start_timer()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -85,6 +86,15 @@ class Connection(HttpToolsProtocol):
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+    def _await_head(self) -> None:
+        """Bound the wait after bytes that begin no request, such as an empty line, which end that for idle ones."""
+        idle = self.cycle is not None and self.cycle.response_complete and not self.transport.is_closing()
+        if idle and self._head_timer is None and self.timeout_keep_alive_task is None:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from types import TracebackType
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +14,8 @@ from soma_core.domain.errors import RateLimited as TooOften
 from soma_core.ports.limits import RateLimiter
 from soma_mcp.http.asgi import endpoint, refuse
 from soma_mcp.http.metrics import Metrics
+
+T = TypeVar("T")
 
 LINGER_SECONDS = 1.0
 """How long the rest of a refused body is read and dropped, so that its sender gets to see the answer."""
@@ -178,7 +180,7 @@ def _caller(scope: Scope) -> str:
 
 
 class RecallGate:
-    """Lets `n` recalls work at once: ``async with gate:``. The rest wait up to `patience` seconds, at most 4 n of them.
+    """Lets `n` recalls work at once. The rest wait up to `patience` seconds, at most 4 n of them.
 
     Raises `Overloaded` for those that wait too long or are too many.
     """
@@ -191,18 +193,25 @@ class RecallGate:
         self._waiting = 0
         self._at_work = 0
 
-    async def __aenter__(self) -> None:
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do this when there is room.
+
+        Its place is free when it has ended: a thread works on when nobody waits for its answer any more.
+        """
         if self._free.locked():
             await self._wait()
         else:
             await self._free.acquire()
         self._count(1)
+        task = asyncio.create_task(work())
+        task.add_done_callback(self._leave)
+        return await asyncio.shield(task)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def _leave(self, task: asyncio.Task[Any]) -> None:
         self._free.release()
         self._count(-1)
+        if not task.cancelled():
+            task.exception()  # heard, also where nobody waits for it
 
     async def _wait(self) -> None:
         if self._waiting >= 4 * self._n:

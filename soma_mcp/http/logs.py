@@ -1,4 +1,4 @@
-"""The log of `soma serve`: one line a record on stderr, for people or as JSON.
+"""The log of `soma serve` and `soma worker`: one line a record on stderr, for people or as JSON.
 
 No memory text, query text, header or token is written. Access lines hold the path without its query. Errors of the
 engine name the field that is wrong, not what a text holds. Libraries are kept to warnings at any level that is set,

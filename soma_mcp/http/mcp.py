@@ -44,8 +44,9 @@ class CallersToolbox(Toolbox):
         called: Any = method
         for needed in _scopes(called):
             current_principal.get().require(needed)
-        async with self.gate if called is Soma.recall else contextlib.nullcontext():
-            return await Toolbox.call(self, method, scope, *args, **kwargs)
+        if called is Soma.recall:
+            return await self.gate.run(lambda: Toolbox.call(self, method, scope, *args, **kwargs))
+        return await Toolbox.call(self, method, scope, *args, **kwargs)
 
 
 def _scopes(method: Any) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ EXAMPLE_PAYLOAD = {"text": "Ana prefers tabs over spaces", "project": "heron"}
 TypeName = Literal["episodic", "semantic", "procedural"]
 Coordinate = Annotated[str, Field(description="1 to 8 finite numbers joined by commas", examples=["1,2.5,3"])]
 TopK = Annotated[int, Field(ge=1, le=MAX_TOP_K, description="How many memories at most")]
+Order = Literal["score", "time"]
+MaxTokens = Annotated[int | None, Field(ge=1, le=100_000, description="Budget for the answer; default: none")]
 SinceCursor = Annotated[
     str | None, Field(description="The `cursor` of an earlier answer: what was shown by then is left out")
 ]
@@ -92,8 +94,8 @@ class Recall(Question):
 
     query: str = Field(examples=["How does Ana indent?"])
     hybrid: bool | None = Field(None, description="false: by meaning only; default: by words too")
-    order: Literal["score", "time"] = "score"
-    max_tokens: int | None = Field(None, ge=1, le=100_000, description="Budget for the answer; default: none")
+    order: Order = "score"
+    max_tokens: MaxTokens = None
 
 
 class RecallBatch(Question):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from soma_core.engine import Progress
-from soma_mcp.sharing.owner import addresses
+from soma_mcp.sharing.owner import addresses, check_address
 from soma_mcp.sharing.wire import PROTOCOL, Channel, ConnectionLost, Line, method
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Follower:
     """
 
     def __init__(self, home: Path) -> None:
-        self._addresses = addresses(home)
+        self._home = home
         self._idle: list[Channel] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -67,6 +67,8 @@ class Follower:
         try:
             line.send(kind, body)
             answered, answer = await line.receive()
+            while answered == b"P":
+                answered, answer = await line.receive()
         except BaseException:
             line.close()
             raise
@@ -113,6 +115,7 @@ class Follower:
     async def _dial(self) -> Line:
         try:
             async with asyncio.timeout(HELLO_SECONDS):
+                check_address(self._home, self._address)
                 _, line = await asyncio.get_running_loop().create_unix_connection(Line, str(self._address))
                 try:
                     _check_hello(*await line.receive())
@@ -125,10 +128,11 @@ class Follower:
 
     def _connect(self) -> Channel:
         problem: Exception | None = None
-        for address in self._addresses:
+        for address in addresses(self._home):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             channel = Channel(connection)
             try:
+                check_address(self._home, address)
                 connection.settimeout(HELLO_SECONDS)
                 connection.connect(str(address))
                 self.hello = _check_hello(*channel.receive())

@@ -115,6 +115,15 @@ def addresses(home: Path) -> list[Path]:
     return [path for path in (here, elsewhere) if len(os.fsencode(path)) <= SOCKET_PATH_BYTES]
 
 
+def check_address(home: Path, address: Path) -> None:
+    """Raises `PermissionError` when somebody else may listen there: its folder is theirs, or open to others."""
+    if address.parent == home:
+        return
+    found = address.parent.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(errno.EACCES, "must be a folder that only this user can open", str(address.parent))
+
+
 def _bind(home: Path) -> tuple[Path, socket.socket]:
     """A socket that only this user can open, at the first address that can be had."""
     problem = "the path of the temporary folder is too long"
@@ -122,7 +131,8 @@ def _bind(home: Path) -> tuple[Path, socket.socket]:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if address.parent != home:
-                _check_private(address.parent)
+                address.parent.mkdir(mode=0o700, exist_ok=True)
+            check_address(home, address)
             address.unlink(missing_ok=True)
             _bind_private(listening, address)
             return address, listening
@@ -138,11 +148,3 @@ def _bind_private(listening: socket.socket, address: Path) -> None:
         listening.bind(str(address))
     finally:
         os.umask(before)
-
-
-def _check_private(folder: Path) -> None:
-    """Make the folder for this user only. Raises `PermissionError` when it is somebody else's, or open to others."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(errno.EACCES, "must be a folder that only this user can open")

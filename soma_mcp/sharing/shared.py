@@ -193,10 +193,6 @@ class SharedSoma:
         """See `Soma.revoke_token`."""
         return self._call(Soma.revoke_token, scope, id)
 
-    def authenticate(self, scope: Scope, secret: str) -> Token | None:
-        """See `Soma.authenticate`."""
-        return self._call(Soma.authenticate, scope, secret)
-
     def close(self) -> None:
         """Leave; an owner hands the folder to whoever waits for it."""
         with self._turn:

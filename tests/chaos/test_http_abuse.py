@@ -177,6 +177,20 @@ def test_a_head_that_does_not_end_is_answered_in_time_and_a_silent_connection_is
         assert HEAD_SECONDS - 1 < time.monotonic() - began < HEAD_SECONDS + 3
 
 
+def test_an_empty_line_after_an_answer_does_not_keep_the_connection(serving: Serving) -> None:
+    with connected(serving) as wire:
+        wire.sendall(b"GET /healthz HTTP/1.1\r\n" + HEAD + b"\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += wire.recv(1_000)
+        assert status_of(answer) == 200
+        time.sleep(0.2)
+        began = time.monotonic()
+        wire.sendall(b"\r\n")
+        assert read_all(wire) == b""
+        assert time.monotonic() - began < HEAD_SECONDS + 3
+
+
 def test_a_body_that_does_not_arrive_is_given_up_and_the_connection_closed(tmp_path: Path) -> None:
     with soma_serve(tmp_path / "home", SOMA_REQUEST_TIMEOUT_SECONDS="1") as serving:
         for path in (b"/store", b"/mcp"):

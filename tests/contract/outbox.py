@@ -98,6 +98,21 @@ class OutboxContract:
         assert outbox.waiting(every) == {every[1]: False, every[2]: True}
         assert outbox.waiting([]) == {}
 
+    def test_what_was_sent_before_the_records_were_put_back_is_not_taken_for_what_has_its_offset_now(
+        self, opened: Opened
+    ) -> None:
+        records, log, outbox = opened
+        outbox.begin()
+        stored(records, "a", [new("one")], request())
+        event = log.read("a", 0, 1)[0]
+        earlier = [
+            replace(event, memory_id=uuid7()),
+            replace(event, version=event.version + 1),
+            replace(event, kind=EventKind.PURGED),
+        ]
+        assert outbox.waiting(earlier) == {}
+        assert outbox.waiting([event, *earlier]) == outbox.waiting([*earlier, event]) == {event: False}
+
     def test_what_is_in_the_index_before_it_was_marked_as_sent_is_not_sent(self, opened: Opened) -> None:
         records, log, outbox = opened
         outbox.begin()

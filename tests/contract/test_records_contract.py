@@ -218,6 +218,40 @@ class TestTheFile:
         assert store.erase(at_once=True)
         assert not [p for p in files.iterdir() if b"zyxSECRET" in p.read_bytes()]
 
+    def test_a_purge_during_a_rewrite_of_the_file_is_erased_by_another_one(
+        self, records: RecordStore, files: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = cast(SqliteRecordStore, records)
+        earlier, later = put(store, "zyxEARLIER").id, put(store, "zyxLATER" * 1_000).id
+        rewrite, rewritten = store._database.rewrite, list[int]()
+
+        def meanwhile(*, up_to_bytes: int | None) -> bool:
+            done = rewrite(up_to_bytes=up_to_bytes)
+            rewritten.append(1)
+            if len(rewritten) == 1:
+                forget(store, later, purge=True)
+            return done
+
+        monkeypatch.setattr(store._database, "rewrite", meanwhile)
+        forget(store, earlier, purge=True)
+        assert store.erase(at_once=True)
+        assert store.erase(at_once=True)
+        assert len(rewritten) == 2
+        assert not [p for p in files.iterdir() if b"zyxLATER" in p.read_bytes()]
+        assert store.erase(at_once=True)
+        assert len(rewritten) == 2
+
+    def test_it_is_not_rewritten_without_room_for_two_copies_beside_the_reserve(
+        self, records: RecordStore, files: Path, disk: Callable[[int], None], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        forget(records, put(records, "gone").id, purge=True)
+        needed = (1 << 20) + 2 * (files / "records.db").stat().st_size
+        disk(needed - 1)
+        assert [records.erase(at_once=True), records.erase(at_once=False)] == [False, False]
+        assert "purged text stays in" in caplog.text
+        disk(needed)
+        assert records.erase(at_once=True)
+
     @pytest.mark.parametrize(
         "content", [b"", b"not a database, but long enough to look like one " * 100], ids=["empty", "junk"]
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
 from soma_core.domain.errors import (
@@ -30,6 +31,7 @@ from soma_core.domain.memory import Memory, MemoryType, NewMemory
 from soma_core.domain.query import RecallQuery
 from soma_core.domain.receipts import StoreReceipt, StoreStatus
 from soma_mcp.client import AsyncSomaClient, SomaClient
+from soma_mcp.client.attempts import Attempts
 from tests.e2e.clients import Shell
 from tests.e2e.remotes import TOKEN, Answer, SomaProcess, losing_proxy, scripted, soma_server
 from tests.support.ports import free_port
@@ -255,6 +257,11 @@ def test_a_store_whose_answer_was_lost_with_the_server_is_applied_once(tmp_path:
             restart.join()
             assert receipt.status is StoreStatus.CREATED
             assert [memory.id for memory in client.export()] == [receipt.id]
+
+
+def test_a_call_that_got_no_connection_was_not_sent() -> None:
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        Attempts("http://soma", 0).failed(httpx2.PoolTimeout("all are taken"))
 
 
 def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path) -> None:

@@ -118,6 +118,14 @@ def test_the_default_answer_and_its_costs_are_measured(result: Any) -> None:
     assert times["answer"]["p99"] >= times["answer"]["p50"] > times["ranking"]["p50"] > 0
     assert report["model"] == "bge-small-en-v1.5:int8"
     assert report["settings"]["SOMA_LANGUAGE"] == "english"
+    assert (report["settings"]["SOMA_SPARSE_MODEL"], report["settings"]["SOMA_RERANKER_MODEL"]) == (None, None)
+
+
+def test_no_server_that_the_settings_name_is_written_to(folder: Path, set_file: str) -> None:
+    away = "127.0.0.1:9"
+    servers = {"POSTGRES_URL": f"postgresql://{away}/soma", "QDRANT_URL": f"http://{away}", "QDRANT_HOST": "127.0.0.1",
+               "REDIS_URL": f"redis://{away}", "REDIS_HOST": "127.0.0.1", "KAFKA_BOOTSTRAP_SERVERS": away}  # fmt: skip
+    assert Shell(folder / "home", **servers).json("eval", set_file)["notes"] == []
 
 
 def test_every_step_of_ranking_is_left_out_once(result: Any) -> None:

@@ -233,7 +233,7 @@ def test_recall_by_address_gives_the_same(shelf: Caller) -> None:
     filters = {"types": ["episodic"], "project": {"name": "heron"}}
     askings: list[dict[str, Any]] = [
         {}, {"top_k": 2}, {"type": "semantic"}, {"filters": filters}, {"hybrid": False}, {"hybrid": True},
-        {"recency": False},
+        {"recency": False}, {"order": "time"}, {"max_tokens": 20},
     ]  # fmt: skip
     for asked in askings:
         body = {"query": "tabs or spaces?", **asked}

@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 
 from soma_core.domain.memory import Scope
+from soma_core.domain.tokens import Token
+from soma_core.engine import Soma
 from soma_core.settings import load_settings
 from soma_mcp.sharing import SharedSoma
 from tests.e2e.clients import Shell, files_holding
 
 SECRET = r"soma_([0-9a-f]{12})_[A-Za-z0-9_-]{43}"
+
+
+def authenticated(memory: SharedSoma, secret: str) -> Token | None:
+    """Whose token it is."""
+    return memory._call(Soma.authenticate, Scope("api_ns"), secret)
 
 
 def test_a_person_makes_a_token_sees_it_once_and_revokes_it(shell: Shell) -> None:
@@ -54,16 +61,16 @@ def test_tokens_are_made_listed_and_revoked_while_another_process_owns_the_folde
     owner = SharedSoma(load_settings({}, home=shell.home, disk_reserve="0"), stay=False)
     try:
         secret = shell.json("token", "create", "--scopes", "admin", "--expires", "2099-12-31")["token"]
-        token = owner.authenticate(Scope("api_ns"), secret)
+        token = authenticated(owner, secret)
         assert token is not None
         assert (token.scopes, token.expires_at) == (("admin",), datetime(2100, 1, 1, tzinfo=UTC))
         follower = SharedSoma(load_settings({}, home=shell.home), stay=False)
         assert not follower.owns
-        assert follower.authenticate(Scope("api_ns"), secret) == token
+        assert authenticated(follower, secret) == token
         assert follower.tokens(Scope("api_ns")) == [token]
         follower.close()
         shell.run("token", "revoke", token.id)
-        assert owner.authenticate(Scope("api_ns"), secret) is None
+        assert authenticated(owner, secret) is None
     finally:
         owner.close()
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from soma_core.adapters.postgres.records import PostgresRecordStore
 from soma_core.adapters.qdrant.edge import EdgeIndex
 from soma_core.bootstrap import create_memory_system
-from soma_core.domain.errors import InvalidInput, ModelMissing, Unavailable
+from soma_core.domain.errors import InvalidInput, ModelMismatch, ModelMissing, Unavailable
 from soma_core.domain.events import Event
 from soma_core.domain.generations import Generation, Generations
 from soma_core.domain.memory import NewMemory
@@ -25,6 +26,7 @@ from soma_core.ports.builds import Trained
 from soma_core.ports.index import VectorIndex
 from soma_core.ports.outbox import Outbox
 from soma_core.services.copies import LogDrift
+from soma_core.services.generations import serving_generation
 from soma_core.services.tracking import NotEmbedded, take_over
 from soma_core.settings import load_settings
 from tests.support.builds import FIRST, HashModels, MemoryBuilds
@@ -326,6 +328,101 @@ def test_an_index_that_lost_everything_is_noticed_and_reindex_mends_it(sides: Si
     assert again.soma.status(SCOPE).health == []
 
 
+def test_an_index_that_was_lost_in_use_goes_to_the_workers_again(sides: Sides) -> None:
+    sides.api.store("alpha")
+    sides.api.store("beta")
+    sides.worker.work()
+    sides.index.kept.clear()
+    sides.api.builds.index.notes.append("the index was deleted while it was in use")
+    sides.api.soma.follow_switch()
+    assert sides.api.pending == (2, 2)
+    assert sides.api.texts("alpha") == ["alpha"]
+    sides.worker.work()
+    assert sides.api.clean
+    sides.api.soma.follow_switch()
+    assert sides.api.pending == (0, 0)
+
+
+def test_an_index_that_was_lost_while_nobody_ran_goes_to_the_workers_again(sides: Sides) -> None:
+    sides.api.store("alpha")
+    sides.worker.work()
+    sides.index.kept.clear()
+    again = sides.another()
+    again.soma.follow_switch()
+    assert again.texts("alpha") == ["alpha"]
+    sides.worker.work()
+    assert again.clean
+    assert again.soma.status(SCOPE).health == []
+
+
+def test_what_who_was_cut_off_left_to_hand_out_is_handed_out_by_the_next_who_looks(sides: Sides) -> None:
+    sides.api.store("alpha")
+    sides.worker.work()
+    sides.index.kept.clear()
+    sides.api.outbox.begin(anew=True)
+    sides.worker.soma.follow_switch()
+    sides.worker.work()
+    assert sides.api.clean
+
+
+ENGLISH = replace(FIRST, language="english")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "setting"),
+    [
+        (replace(ENGLISH, language="german"), "SOMA_LANGUAGE"),
+        (replace(ENGLISH, sparse_model_id="splade"), "SOMA_SPARSE_MODEL"),
+    ],
+)
+def test_an_index_that_workers_write_is_not_changed_under_them_by_a_setting(
+    sides: Sides, wanted: Generation, setting: str
+) -> None:
+    records = sides.api.records
+    assert records.change_generations(records.generations(), Generations(ENGLISH))
+    with pytest.raises(ModelMismatch, match=setting):
+        serving_generation(records, wanted, accept_model=False, in_place=False)
+    assert records.generations() == Generations(ENGLISH)
+    assert serving_generation(records, wanted, accept_model=False, in_place=True) == wanted
+
+
+def test_what_an_older_version_did_not_record_of_an_index_is_no_other_setting(sides: Sides) -> None:
+    records = sides.api.records
+    assert records.change_generations(records.generations(), Generations(replace(ENGLISH, dimensions=None)))
+    assert serving_generation(records, ENGLISH, accept_model=False, in_place=False) == ENGLISH
+
+
+def test_a_loss_that_could_not_be_handed_out_is_handed_out_later(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides.api.store("alpha")
+    sides.worker.work()
+    sides.index.kept.clear()
+    sides.api.builds.index.notes.append("the index was deleted while it was in use")
+    with monkeypatch.context() as patched:
+        patched.setattr(sides.api.outbox, "begin", away)
+        with pytest.raises(Unavailable):
+            sides.api.soma.follow_switch()
+    sides.api.soma.follow_switch()
+    assert sides.api.pending == (1, 1)
+
+
+def away(**_: object) -> bool:
+    raise Unavailable("Postgres is away")
+
+
+def test_what_a_rebuild_leaves_to_do_is_not_handed_out_to_the_index_before_it(sides: Sides) -> None:
+    sides.api.store("alpha")
+    sides.worker.work()
+    sides.api.soma.follow_switch()
+    records = sides.api.records
+    found = records.generations()
+    assert found
+    assert records.change_generations(found, found.planning(ENGLISH))
+    sides.worker.outbox.begin(anew=True)
+    sides.api.soma.follow_switch()
+    assert sides.api.pending == (0, 0)
+    assert sides.worker.outbox.begin()
+
+
 def test_what_was_recorded_without_a_log_is_taken_over(database: str) -> None:
     clock, builds = FixedClock(), MemoryBuilds()
     with closing(PostgresRecordStore(database, clock=clock)) as records:
@@ -372,6 +469,19 @@ def test_a_process_that_answers_from_an_older_generation_finds_what_came_since(s
     assert sorted(sides.api.texts("alpha beta")) == ["alpha", "beta"]
     sides.api.soma.follow_switch()
     assert sorted(sides.api.texts("alpha beta")) == ["alpha", "beta"]
+
+
+def test_a_process_on_an_older_generation_says_how_much_it_does_not_find(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soma_core.services.tracking.PENDING_LIMIT", 3)
+    sides.worker.soma.reindex(SCOPE)
+    for n in range(8):
+        sides.api.store(f"alpha {n}")
+    sides.worker.work()
+    found = sides.api.soma.recall(SCOPE, RecallQuery.parse("alpha"))
+    assert len(found.hits) == 3
+    assert any(said.startswith("words: 5 memories") for said in found.degraded)
 
 
 def test_what_workers_bring_in_while_the_index_is_built_anew_is_in_the_new_one(sides: Sides) -> None:

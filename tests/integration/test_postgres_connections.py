@@ -15,6 +15,7 @@ from soma_core.adapters.postgres import pool
 from soma_core.adapters.postgres.records import PostgresRecordStore
 from soma_core.adapters.postgres.transaction import Transaction
 from soma_core.domain.errors import Overloaded, StoreCorrupt, Unavailable
+from soma_core.domain.generations import Generation, Generations
 from soma_core.domain.memory import NewMemory
 from soma_core.domain.receipts import Change, StoreStatus
 from soma_core.ports.records import Submission
@@ -116,6 +117,18 @@ def test_a_token_whose_commit_was_not_heard_is_there(
     losing(monkeypatch, "commit", committed_unheard)
     records.tokens().add(token(), b"digest")
     assert records.tokens().list() == [token()]
+
+
+def test_a_change_of_the_generations_whose_commit_was_not_heard_was_made(
+    records: PostgresRecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = Generations(Generation(1, "model")), Generations(Generation(1, "other"))
+    calls = losing(monkeypatch, "commit", committed_unheard)
+    assert records.change_generations(None, first)
+    assert len(calls) == 2
+    assert not records.change_generations(None, first)
+    assert not records.change_generations(other, other)
+    assert records.generations() == first
 
 
 def test_a_full_pool_is_overloaded_after_a_while_and_says_when_to_come_again(

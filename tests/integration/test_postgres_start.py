@@ -22,7 +22,7 @@ from soma_core.domain.query import RecallQuery
 from soma_core.settings import load_settings
 from soma_mcp.cli import soma
 from tests.contract.records import put, texts
-from tests.support.postgres import GUARDED_PASSWORD, PostgresServer
+from tests.support.postgres import GUARDED_PASSWORD, QUICK, TEMPLATE, PostgresServer
 
 PASSWORD = "hunter2hunter2"
 SECONDS = 10.0
@@ -34,6 +34,18 @@ def empty(postgres: PostgresServer) -> Iterator[str]:
     postgres.execute("CREATE DATABASE empty_one")
     yield postgres.url("empty_one")
     postgres.drop(postgres.url("empty_one"))
+
+
+@pytest.fixture
+def standby() -> Iterator[PostgresServer]:
+    """A server that takes no writes, as one that follows another, with a database `test_both`."""
+    server = PostgresServer(*QUICK)
+    server.execute(f"CREATE DATABASE test_both TEMPLATE {TEMPLATE}")
+    server.stop()
+    (server.data / "standby.signal").touch()
+    server.start()
+    yield server
+    server.remove()
 
 
 def refused(url: str, kind: type[SomaError]) -> str:
@@ -93,6 +105,29 @@ def test_a_server_without_the_encryption_that_is_asked_for_is_told(postgres: Pos
 @pytest.mark.parametrize("url", [f"postgresql://u:{PASSWORD}%zz@h/d", f"postgresql://u:{PASSWORD}@h/d?what=x", "x"])
 def test_an_address_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     assert refused(url, InvalidInput).startswith("POSTGRES_URL: must be an address such as")
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_used(
+    standby: PostgresServer, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    only = f"postgresql://soma:{PASSWORD}@127.0.0.1:{standby.port}/test_both"
+    said = refused(only, Unavailable)
+    assert said.startswith(f"POSTGRES_URL: no connection to 127.0.0.1:{standby.port}/test_both as soma: ")
+    assert said.endswith("session is read-only: it must name a server that takes writes, not only replicas")
+    with pytest.raises(Unavailable, match="takes writes"):
+        migrate(only)
+    postgres.execute(f"CREATE DATABASE test_both TEMPLATE {TEMPLATE}")
+    records = PostgresRecordStore(f"postgresql://soma@127.0.0.1:{standby.port},127.0.0.1:{postgres.port}/test_both")
+    put(records, "fine")
+    assert texts(records) == ["fine"]
+    records.close()
+    postgres.drop(postgres.url("test_both"))
+    assert not caplog.messages
+    asked_for = PostgresRecordStore(f"{only}?target_session_attrs=any")
+    assert texts(asked_for) == []
+    asked_for.close()
+    assert "asks for a replica" in caplog.text
+    assert PASSWORD not in caplog.text
 
 
 def test_an_older_server_is_refused(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

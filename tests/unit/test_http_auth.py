@@ -303,6 +303,12 @@ def test_a_refusal_names_the_metadata_at_mcp_where_oauth_is_configured(serve: Se
     assert "evil" not in get(f"{url}/mcp", Host='evil",x="').headers["www-authenticate"]
 
 
+def test_an_address_of_ipv6_is_named_in_brackets(serve: Serve) -> None:
+    url = serve(host="::1", oauth_audience="soma", **OAUTH)
+    told = get(f"{url}/mcp", Host='evil",x="').headers["www-authenticate"]
+    assert 'resource_metadata="http://[::1]:' in told
+
+
 def test_the_metadata_tells_where_tokens_come_from(serve: Serve) -> None:
     url = serve(public_url="https://memory.example", **OAUTH)
     for path in ("", "/mcp"):

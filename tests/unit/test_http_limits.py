@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import socket
+import tempfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +24,16 @@ from starlette.types import Receive, Scope, Send
 
 from soma_core.adapters.memory import limits as buckets
 from soma_core.adapters.memory.limits import MemoryRateLimiter
-from soma_core.domain.errors import Overloaded
+from soma_core.domain.errors import InvalidInput, Overloaded
+from soma_core.domain.lines import MAX_LINE_BYTES
+from soma_core.domain.memory import NewMemory
 from soma_mcp.http import limits
 from soma_mcp.http.limits import BodyLimit, RateLimited, RecallGate, Timeout, class_of
 from soma_mcp.http.metrics import Metrics
 from soma_mcp.http.observe import ENDPOINTS, Observed
+from soma_mcp.http.routes.transfer import LISTED_PROBLEMS
+from soma_mcp.http.routes.transfer import _check as check_lines
+from soma_mcp.http.routes.transfer import _parsed as parsed_lines
 from tests.support.server import ask, serving
 
 CAP = 100_000
@@ -325,7 +333,7 @@ def test_a_limit_of_zero_is_none() -> None:
     limiter = MemoryRateLimiter(0, 60, Clock())
     limited = RateLimited(fine, limiter)
     assert statuses(limited, 50) == [200] * 50
-    assert limiter.known == 0
+    assert len(limiter._buckets) == 0
 
 
 def test_idle_callers_are_forgotten_and_those_at_work_are_not() -> None:
@@ -335,7 +343,7 @@ def test_idle_callers_are_forgotten_and_those_at_work_are_not() -> None:
     for i in range(100):
         clock.now += 1
         call(limited, caller=f"caller {i}")
-    assert 59 <= limiter.known <= 61
+    assert 59 <= len(limiter._buckets) <= 61
     assert statuses(limited, 1, caller="caller 60") == [429]
 
 
@@ -345,14 +353,16 @@ def test_callers_are_bounded_even_in_one_window(monkeypatch: pytest.MonkeyPatch)
     limited = RateLimited(fine, limiter)
     for i in range(50):
         call(limited, caller=f"caller {i}")
-    assert limiter.known == 10
+    assert len(limiter._buckets) == 10
 
 
 async def recall(gate: RecallGate, seconds: float, log: list[str], name: str = "") -> None:
+    async def work() -> None:
+        log.append(f"in {name}")
+        await asyncio.sleep(seconds)
+
     try:
-        async with gate:
-            log.append(f"in {name}")
-            await asyncio.sleep(seconds)
+        await gate.run(work)
     except Overloaded as error:
         assert error.retry_after > 0
         log.append(f"refused {name}")
@@ -385,7 +395,7 @@ def test_who_waits_too_long_is_refused() -> None:
 
 def test_at_most_four_times_the_number_wait() -> None:
     log = run_recalls(1, 5, [0.05] * 7)
-    assert log == ["in 0", "refused 5", "refused 6", "in 1", "in 2", "in 3", "in 4", "in last"]
+    assert log == ["refused 5", "refused 6", "in 0", "in 1", "in 2", "in 3", "in 4", "in last"]
 
 
 def test_there_is_room_to_wait_again_after_others_waited() -> None:
@@ -399,21 +409,22 @@ def test_there_is_room_to_wait_again_after_others_waited() -> None:
     assert asyncio.run(main()) == ["in "] * 15
 
 
-def test_a_recall_that_fails_or_is_cancelled_gives_its_place_back() -> None:
+def test_a_recall_that_fails_gives_its_place_back() -> None:
     metrics = Metrics()
+
+    async def fail() -> None:
+        raise ZeroDivisionError
 
     async def main() -> None:
         gate = RecallGate(1, 5, metrics)
         with pytest.raises(ZeroDivisionError):
-            async with gate:
-                raise ZeroDivisionError
+            await gate.run(fail)
         log: list[str] = []
-        first = asyncio.create_task(recall(gate, 5, log, "first"))
+        first = asyncio.create_task(recall(gate, 0.1, log, "first"))
         second = asyncio.create_task(recall(gate, 5, log, "second"))
         await asyncio.sleep(0.01)
         assert "soma_recalls_at_work 1.0" in metrics.render()[0].decode()
         second.cancel()
-        first.cancel()
         await asyncio.wait([first, second])
         await asyncio.wait_for(recall(gate, 0, log, "third"), 1)
         assert log == ["in first", "in third"]
@@ -422,7 +433,48 @@ def test_a_recall_that_fails_or_is_cancelled_gives_its_place_back() -> None:
     assert "soma_recalls_at_work 0.0" in metrics.render()[0].decode()
 
 
+def test_a_recall_that_nobody_waits_for_any_more_keeps_its_place_until_its_thread_has_ended() -> None:
+    async def main() -> None:
+        gate, log, may_end = RecallGate(1, 0.1), list[str](), threading.Event()
+        given_up = asyncio.create_task(gate.run(lambda: asyncio.to_thread(may_end.wait, 5)))
+        await asyncio.sleep(0.01)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        await recall(gate, 0, log, "while it works")
+        may_end.set()
+        await asyncio.sleep(0.05)
+        await recall(gate, 0, log, "after")
+        assert log == ["refused while it works", "in after"]
+
+    asyncio.run(main())
+
+
 def test_refused_recalls_are_counted() -> None:
     metrics = Metrics()
     run_recalls(1, 5, [0.05] * 7, metrics)
     assert "soma_recalls_refused_total 2.0" in metrics.render()[0].decode()
+
+
+@pytest.mark.parametrize("body", [b"1\n" * 20_000, b"[" * (30 << 20)], ids=["wrong lines", "one long line"])
+def test_an_import_of_nonsense_takes_little_memory(body: bytes) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(body)
+        tracemalloc.start()
+        try:
+            with pytest.raises(InvalidInput) as refused:
+                check_lines(file)
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
+    lines = body.count(b"\n") or 1
+    assert refused.value.message.startswith(f"body: {lines} lines are wrong")
+    assert len(refused.value.fields) == min(lines, LISTED_PROBLEMS)
+
+
+def test_the_line_after_one_that_is_too_long_is_read_whole() -> None:
+    long = b"x" * MAX_LINE_BYTES
+    found = list(parsed_lines(io.BytesIO(long + b"xx\n" + long + b"x\n" + long + b'\n{"text": "short"}\n' + long * 3)))
+    problems = [each["message"] for each in found if isinstance(each, dict)]
+    assert [each["line"] for each in found if isinstance(each, dict)] == [1, 2, 3, 5]
+    assert ["1 MB" in problem for problem in problems] == [True, True, True, True]
+    assert found[3] == NewMemory.parse("short")

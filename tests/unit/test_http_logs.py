@@ -54,7 +54,23 @@ thread.join()
 """
 
 
-def served(tmp_path: Path, form: str, level: str) -> str:
+WORKER = """
+import contextlib, logging, signal
+from types import SimpleNamespace
+from soma_mcp.cli import worker
+
+@contextlib.contextmanager
+def at_work(*_):
+    logging.getLogger("workers").info("at work")
+    logging.getLogger("aiokafka").info("a message: SECRET-of-the-boat")
+    yield SimpleNamespace(run=lambda *_: signal.raise_signal(signal.SIGTERM))
+
+worker.WorkerProcess = at_work
+worker.worker(["all"], standalone_mode=False)
+"""
+
+
+def served(tmp_path: Path, form: str, level: str, program: str = SERVER) -> str:
     """What a server under these settings wrote on stderr."""
     environment = {
         "SOMA_LOG_FORMAT": form,
@@ -63,7 +79,7 @@ def served(tmp_path: Path, form: str, level: str) -> str:
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "LC_ALL": "C",
     }
-    run = subprocess.run([sys.executable, "-c", SERVER], env=environment, capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
     return run.stderr
 
@@ -130,3 +146,8 @@ def test_errors_of_the_engine_about_a_text_name_the_field_and_not_what_it_holds(
         assert refused.value.fields == ("text",)
         assert refused.value.message.startswith("text: ")
         assert SECRET not in refused.value.message
+
+
+def test_a_worker_writes_in_the_same_form(tmp_path: Path) -> None:
+    (line,) = served(tmp_path, "json", "info", WORKER).splitlines()
+    assert (json.loads(line)["logger"], json.loads(line)["message"]) == ("workers", "at work")

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from soma_core.domain.errors import Unavailable
 from soma_mcp.http.metrics import Metrics
 from soma_mcp.http.observe import ENDPOINTS, Observed, endpoint_of
+from soma_mcp.http.routes import health
 from tests.support.server import ask, serving
 
 SECRET = "the-secret-of-the-boat"
@@ -229,3 +231,48 @@ def test_endpoints_have_short_names_and_the_rest_is_other() -> None:
     for path in ("", "*", "store", "/nothing", "/store/", "/stor", "/memories/", "/memories/a/b", "/STORE", "//store"):
         assert endpoint_of(path) == "other"
     assert len(set(ENDPOINTS.values())) == len(ENDPOINTS)
+
+
+class Away:
+    """A memory whose records are out of reach, or that has something to note."""
+
+    def __init__(self, *notes: str) -> None:
+        self._notes = notes
+        self.model_ready = True
+
+    async def call(self, *_: object) -> SimpleNamespace:
+        if not self._notes:
+            raise Unavailable(f"Postgres at {SECRET} is out of reach")
+        return SimpleNamespace(health=list(self._notes), model_ready=self.model_ready)
+
+
+@pytest.mark.parametrize("notes", [(), (f"the index at {SECRET} is away", f"cache: Redis at {SECRET} is not used")])
+def test_who_brings_no_token_is_not_told_where_a_server_is(
+    notes: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = FastAPI()
+    app.include_router(health.router)
+    app.state.memory, app.state.settings = Away(*notes), SimpleNamespace(namespace="api_ns")
+    with serving(app) as port:
+        ready, whole = ask(port, "/readyz"), ask(port, "/health")
+    assert SECRET not in (ready.body + whole.body).decode()
+    if notes:
+        assert [part for part, found in whole.json["parts"].items() if found["note"]] == ["index", "cache"]
+    else:
+        assert (ready.status, ready.json) == (503, {"ready": False, "missing": ["records: unavailable"]})
+        assert SECRET in caplog.text
+
+
+def test_a_model_that_was_there_and_is_away_is_noted_and_the_server_stays_ready() -> None:
+    memory = Away("nothing of note")
+    app = FastAPI()
+    app.include_router(health.router)
+    app.state.memory, app.state.settings = memory, SimpleNamespace(namespace="api_ns")
+    with serving(app) as port:
+        memory.model_ready = False
+        assert ask(port, "/readyz").json == {"ready": False, "missing": ["model: is not loaded yet"]}
+        memory.model_ready = True
+        assert ask(port, "/readyz").status == 200
+        memory.model_ready = False
+        assert ask(port, "/readyz").status == 200
+        assert ask(port, "/health").json["parts"]["model"]["note"] == health.AWAY

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from soma_core.domain.errors import ModelMissing, Unavailable
+from soma_core.domain.memory import NewMemory, Scope
 from soma_core.domain.passages import split_passages
 from soma_core.domain.receipts import StoreReceipt
-from soma_core.ports.index import Checkpoint
+from soma_core.ports.index import Checkpoint, IndexPoint
 from soma_core.services import indexing as module
 from soma_core.services import points
 from soma_core.services.writing import Interrupted
 from tests.support.embedder import embed
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
+from workers.vector_indexer import VectorIndexer
 
 
 @pytest.fixture
@@ -321,21 +323,26 @@ def test_begin_anew_while_another_thread_first_asks_for_the_position(engine: Eng
     assert clean(engine)
 
 
-def test_begin_anew_while_vectors_are_about_to_be_flushed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def lose(engine: Engine) -> None:
+    """As the index does when somebody deletes its files: it starts empty and says so."""
+    engine.index.kept.clear()
+    engine.index.checkpoints.clear()
+    engine.index.notes.append(f"the index of {NAMESPACE!r} was deleted while it was in use")
+
+
+def test_a_position_is_not_left_on_an_index_that_was_lost_as_it_was_flushed(engine: Engine) -> None:
     engine.store("alpha")
     indexing = engine.soma.indexing
     indexing.words_step(NAMESPACE)
     indexing.vectors_step(NAMESPACE, 64)
-    asked = type(indexing)._of
-    between = once(lambda: indexing.begin_anew(NAMESPACE))
 
-    def position(self: module.Indexing, namespace: str) -> object:
-        found = asked(self, namespace)
-        between()
-        return found
+    def lost_and_noticed() -> None:
+        lose(engine)
+        indexing.backlog(NAMESPACE)
 
-    monkeypatch.setattr(type(indexing), "_of", position)
+    engine.index.before["flush"] = once(lost_and_noticed)
     indexing.flush(NAMESPACE, idle=True)
+    engine.index.notes.clear()
     engine.restart()
     assert engine.texts("alpha") == ["alpha"]
 
@@ -446,3 +453,57 @@ def test_status_says_since_when_the_oldest_change_waits(engine: Engine) -> None:
     assert engine.soma.status(SCOPE).pending_oldest == stored
     engine.soma.index(SCOPE)
     assert engine.soma.status(SCOPE).pending_oldest is None
+
+
+def test_a_namespace_whose_flush_failed_stays_behind(engine: Engine) -> None:
+    engine.store("alpha")
+    engine.soma.indexing.words_step(NAMESPACE)
+    engine.index.before["flush"] = once(away)
+    with pytest.raises(Unavailable):
+        engine.soma.indexing.settle(NAMESPACE)
+    assert engine.soma.indexing.behind() == [NAMESPACE]
+    engine.soma.index(SCOPE)
+    assert clean(engine)
+
+
+def away() -> None:
+    raise Unavailable("the index is away")
+
+
+def test_a_namespace_whose_index_is_away_does_not_keep_the_others_waiting(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = ("a", "b", "c")
+    engine.index.opened = False
+    for name in (NAMESPACE, *others):
+        engine.soma.store(Scope(name, "tests"), NewMemory.parse("alpha"))
+    put = engine.index.put
+
+    def some(namespace: str, points: Sequence[IndexPoint]) -> None:
+        if namespace == NAMESPACE:
+            away()
+        put(namespace, points)
+
+    monkeypatch.setattr(engine.index, "put", some)
+    indexer = VectorIndexer(engine.soma, threading.Event())
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            indexer.step()
+    assert all(point.vector for name in others for point in engine.index.kept[name].values())
+    assert engine.index.kept.keys() == set(others)
+
+
+def test_a_model_that_goes_away_is_not_asked_again_for_each_namespace(engine: Engine) -> None:
+    for name in ("a", "b", "c"):
+        engine.soma.store(Scope(name, "tests"), NewMemory.parse("alpha"))
+    asked: list[str] = []
+
+    def gone() -> None:
+        asked.append("once")
+        engine.embedder.ready = False
+        away()
+
+    engine.embedder.before = gone
+    with pytest.raises(Unavailable):
+        VectorIndexer(engine.soma, threading.Event()).step()
+    assert asked == ["once"]

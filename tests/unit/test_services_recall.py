@@ -360,6 +360,36 @@ def test_a_payload_filter_looks_on_until_it_has_enough(engine: Engine, monkeypat
     assert filtered(engine, n=700) == ([], ["filters: the payloads of only 100 candidates of each arm were looked at"])
 
 
+def test_a_payload_filter_looks_on_where_many_are_equally_good(engine: Engine) -> None:
+    engine.soma.store_many(SCOPE, [NewMemory.parse(f"note paper {n}") for n in range(90)])
+    engine.soma.store_many(SCOPE, [NewMemory.parse(f"note {n}", payload={"n": n}) for n in range(400)])
+    engine.soma.index(SCOPE)
+    engine.embedder.ready = False
+    answer = engine.soma.recall(SCOPE, RecallQuery.parse("note paper", payload={"n": 7}))
+    assert [hit.memory.payload for hit in answer.hits] == [{"n": 7}]
+
+
+def test_a_payload_filter_looks_on_where_one_memory_fills_an_arm(engine: Engine) -> None:
+    receipt = engine.store("zebra")
+    engine.soma.store_many(SCOPE, [NewMemory.parse(f"zebra {n} and more words", payload={"n": n}) for n in range(400)])
+    engine.soma.index(SCOPE)
+    (point,) = (p for p in engine.points if p.memory_id == receipt.id)
+    engine.index.put(NAMESPACE, [replace(point, passage=n) for n in range(900)])
+    answer = engine.soma.recall(SCOPE, RecallQuery.parse("zebra", payload={"n": 7}))
+    assert [hit.memory.payload for hit in answer.hits] == [{"n": 7}]
+
+
+def test_a_question_by_meaning_alone_says_what_it_does_not_find_yet(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.soma.indexing, "words_now", lambda _: False)
+    engine.store("alpha")
+    engine.soma.indexing.words_step(NAMESPACE)
+    found = engine.recall("alpha", hybrid=False)
+    assert found.hits == []
+    assert found.degraded == ["vectors: 1 memories are not found by meaning yet"]
+
+
 # Storing and forgetting.
 
 

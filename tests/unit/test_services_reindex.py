@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -407,6 +408,16 @@ class TestShared:
         shared.store("beta")
         other.index(SCOPE)
         assert recalled(other, "beta")[0] == "beta"
+
+    def test_a_process_with_another_sparse_model_stays_where_it_is_and_says_so(self, shared: Engine) -> None:
+        other = self.neighbour(shared)
+        shared.soma.reindex(SCOPE)
+        found = standing(shared)
+        switched = replace(found, serving=replace(found.serving, sparse_model_id="other"))
+        assert shared.records.change_generations(found, switched)
+        other.follow_switch()
+        assert other.serving.built.generation.number == 1
+        assert any("SOMA_SPARSE_MODEL" in notice for notice in other.status(SCOPE).health)
 
     def test_the_old_index_goes_when_it_is_dropped_or_with_the_next_rebuild(self, shared: Engine) -> None:
         shared.soma.reindex(SCOPE)

@@ -89,6 +89,34 @@ def test_a_key_comes_from_a_file_unless_it_is_given(tmp_path: Path) -> None:
     assert load_settings(given | {"SOMA_EMBEDDING_API_KEY": "sk"}).embedding_key == "sk"
 
 
+@pytest.mark.parametrize(
+    ("in_file", "given", "field"),
+    [
+        ('SOMA_API_TOKEN = "the token of the file"', "SOMA_API_TOKEN_FILE", "api_token"),
+        ('SOMA_EMBEDDING_API_KEY = "sk-of-the-file"', "SOMA_EMBEDDING_API_KEY_FILE", "embedding_key"),
+    ],
+)
+def test_a_secret_file_of_the_environment_goes_before_a_secret_in_the_file(
+    tmp_path: Path, in_file: str, given: str, field: str
+) -> None:
+    (tmp_path / "soma.toml").write_text(in_file)
+    (tmp_path / "secret").write_text("sk-of-the-environment")
+    assert getattr(load_settings({given: str(tmp_path / "secret")}, home=tmp_path), field) == "sk-of-the-environment"
+
+
+@pytest.mark.parametrize(("name", "scheme"), [("QDRANT", "http"), ("REDIS", "redis")])
+def test_a_server_of_the_environment_goes_before_that_of_the_file_however_it_is_named(
+    tmp_path: Path, name: str, scheme: str
+) -> None:
+    url, host = f"{name.lower()}_url", f"{name.lower()}_host"
+    (tmp_path / "soma.toml").write_text(f'{name}_URL = "{scheme}://file"')
+    found = load_settings({f"{name}_HOST": "environment"}, home=tmp_path)
+    assert (getattr(found, url), getattr(found, host)) == (None, "environment")
+    (tmp_path / "soma.toml").write_text(f'{name}_HOST = "file"')
+    found = load_settings({f"{name}_URL": f"{scheme}://environment"}, home=tmp_path)
+    assert (getattr(found, url), getattr(found, host)) == (f"{scheme}://environment", None)
+
+
 def test_an_empty_variable_counts_as_not_given(tmp_path: Path) -> None:
     assert load_settings({"SOMA_LANGUAGE": ""}, home=tmp_path).language == "english"
 
@@ -118,6 +146,8 @@ BAD = [
     ("SOMA_EMBEDDING_TIMEOUT_SECONDS", "0"),
     ("SOMA_EMBEDDING_BATCH", "0"),
     ("SOMA_EMBEDDING_THREADS", "0"),
+    ("UVICORN_TIMEOUT_KEEP_ALIVE", "1.5"),
+    ("UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN", "0.9"),
     ("SOMA_LANGUAGE", "klingon"),
     ("SOMA_DISK_RESERVE", "plenty"),
     ("SOMA_DISK_RESERVE", "-1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -25,7 +26,7 @@ from soma_core.engine import Soma
 from soma_core.settings import load_settings
 from soma_mcp.sharing import SharedSoma
 from soma_mcp.sharing.follower import Follower
-from soma_mcp.sharing.owner import Listener
+from soma_mcp.sharing.owner import Listener, addresses
 from soma_mcp.sharing.wire import Channel, ConnectionLost, method
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
 
@@ -163,7 +164,7 @@ def check_each_is_there_once(memory: SharedSoma, answers: Sequence[tuple[str, St
         assert [found.text for found in memory.get(SCOPE, [str(answer.id)])] == [text]
 
 
-async def leave(*memories: SharedSoma) -> None:
+async def leave(*memories: SharedSoma | Follower) -> None:
     """Close from within the event loop, which then sees its connections end."""
     for memory in memories:
         await to_thread.run_sync(memory.close)
@@ -383,3 +384,65 @@ def test_a_caller_that_gives_up_before_the_owner_greets_leaves_no_connection_ope
     run(lambda: main(follower, silent))
     silent.close()
     follower.close()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
+    """An owner whose data folder has too long a path for a socket in it."""
+    home = tmp_path / ("long" * 25)
+    home.mkdir()
+    with tempfile.TemporaryDirectory() as temporary, opened(home) as engine:
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
+        owner = Owner(home, engine, Listener(home))
+        owner.listener.serve(engine.soma, {})
+        yield owner
+        owner.listener.close()
+
+
+def test_the_owner_is_called_beside_temporary_files_where_only_this_user_may_listen(elsewhere: Owner, run: Run) -> None:
+    async def main() -> None:
+        follower = Follower(elsewhere.home)
+        await follower.call_async("status", (SCOPE,), {})
+        await to_thread.run_sync(elsewhere.listener.close)
+        await leave(follower)
+
+    run(main)
+
+
+def let_others_in(folder: Path) -> None:
+    folder.chmod(0o755)
+
+
+def put_a_link(folder: Path) -> None:
+    folder.symlink_to(folder.rename(folder.with_name("of-somebody")))
+
+
+@pytest.mark.parametrize("spoil", [let_others_in, put_a_link])
+def test_nobody_is_called_where_another_user_may_listen(
+    elsewhere: Owner, run: Run, spoil: Callable[[Path], None]
+) -> None:
+    async def main() -> None:
+        follower = Follower(elsewhere.home)
+        (address,) = addresses(elsewhere.home)
+        spoil(address.parent)
+        with pytest.raises(ConnectionLost, match="only this user"):
+            Follower(elsewhere.home)
+        with pytest.raises(ConnectionLost, match="only this user"):
+            await follower.call_async("status", (SCOPE,), {})
+        await to_thread.run_sync(elsewhere.listener.close)
+        await leave(follower)
+
+    run(main)
+
+
+def test_a_call_of_the_event_loop_passes_over_progress(tmp_path: Path, run: Run) -> None:
+    async def main(follower: Follower, listener: Listener) -> None:
+        assert await follower.call_async("index", (SCOPE,), {}) == 1
+        await to_thread.run_sync(listener.close)
+        await leave(follower)
+
+    with opened(tmp_path) as engine:
+        engine.soma.store(SCOPE, NewMemory("a text to index"))
+        listener = Listener(tmp_path)
+        listener.serve(engine.soma, {})
+        run(lambda: main(Follower(tmp_path), listener))

@@ -77,6 +77,25 @@ def test_the_store_goes_on_where_no_checkpoint_can_be_made(
     assert len(records.browse(NAMESPACE, BrowseQuery(limit=100)).memories) == 41
 
 
+def test_checkpoints_are_made_though_the_first_connection_for_them_failed(
+    records: SqliteRecordStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, tried = records._database._checkpoints._connect, list[int]()
+
+    def failing_once() -> sqlite3.Connection:
+        tried.append(1)
+        if len(tried) == 1:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect()
+
+    monkeypatch.setattr(records._database._checkpoints, "_connect", failing_once)
+    for n in range(40):
+        stored(records, NAMESPACE, [new(f"memory {n}")], request())
+        if n == 10:
+            until(lambda: tried, "no checkpoint was begun")
+    until(lambda: in_the_file(path) >= 10, "nothing got into the file")
+
+
 def test_what_is_purged_while_checkpoints_are_made_is_gone_from_the_files(
     records: SqliteRecordStore, path: Path
 ) -> None:

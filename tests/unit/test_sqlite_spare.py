@@ -6,13 +6,17 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from soma_core.adapters.sqlite import spare
 from soma_core.adapters.sqlite.records import SqliteRecordStore
 from soma_core.adapters.sqlite.spare import SPARE_BYTES, give_back, set_aside
+from soma_core.domain.errors import Unavailable
+from soma_core.domain.query import Selection
 from tests.support.clock import FixedClock
+from tests.support.requests import new, request, stored
 
 Free = Callable[[int], None]
 
@@ -98,3 +102,19 @@ def test_a_record_store_takes_the_room_on_a_full_disk_and_leaves_it_again_when_i
     free(SPARE_BYTES)
     records.close()
     assert kept.exists()
+
+
+def test_a_rewrite_of_the_file_for_which_the_room_was_not_enough_leaves_no_log(path: Path) -> None:
+    records = SqliteRecordStore(path, reserve_bytes=0)
+    stored(records, "a", [new(uuid4().hex * 1_000) for _ in range(30)], request())
+    assert records._database.rewrite(up_to_bytes=None)
+    gone = stored(records, "a", [new("gone")], request())[0].id
+    records.forget("a", Selection((gone,)), request(), purge=True, reason=None)
+    log = path.with_name(path.name + "-wal")
+    size = path.stat().st_size
+    assert 0 < log.stat().st_size < size
+    with no_file_longer_than(size + 4096), pytest.raises(Unavailable):
+        records.erase(at_once=True)
+    assert log.stat().st_size == 0
+    assert records.erase(at_once=True)
+    records.close()

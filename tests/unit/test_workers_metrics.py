@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import get_args
+from types import SimpleNamespace
+from typing import cast, get_args
 from urllib.request import urlopen
 
 import pytest
 
 from soma_core.domain.errors import InvalidInput, Unavailable
+from soma_core.engine import Soma
 from soma_core.ports.stream import Topic
-from workers import retention
+from workers import retention, switching
 from workers.metrics import WORKER_METRICS, WorkerMetricName, WorkerMetrics
 from workers.retention import Retention
+from workers.switching import Switching
 
 
 def used() -> WorkerMetrics:
@@ -59,7 +62,7 @@ def test_they_are_shown_over_http_and_a_port_that_is_taken_is_named() -> None:
 def test_retention_goes_on_after_a_failure_and_tells_how_each_run_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "FIRST_SECONDS", 0.001)
     monkeypatch.setattr(retention, "EVERY_SECONDS", 0.001)
-    stop, told, failures = threading.Event(), list[str](), [Unavailable("away")]
+    stop, told, failures = threading.Event(), list[str](), [Unavailable("away"), KeyError("unforeseen")]
 
     def keep_house() -> None:
         if failures:
@@ -67,4 +70,17 @@ def test_retention_goes_on_after_a_failure_and_tells_how_each_run_ended(monkeypa
         stop.set()
 
     Retention(keep_house, stop, done=lambda: told.append("done"), failed=lambda: told.append("failed")).run()
-    assert told == ["failed", "done"]
+    assert told == ["failed", "failed", "done"]
+
+
+def test_another_generation_is_looked_for_again_after_any_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switching, "EVERY_SECONDS", 0.001)
+    stop, failures = threading.Event(), [Unavailable("away"), KeyError("unforeseen")]
+
+    def follow_switch() -> None:
+        if failures:
+            raise failures.pop()
+        stop.set()
+
+    Switching(cast(Soma, SimpleNamespace(follow_switch=follow_switch)), stop).run()
+    assert stop.is_set()

@@ -79,11 +79,13 @@ class KafkaConsumer:
         """The driver must be polled meanwhile, so the partitions are set to give nothing."""
         until = time.monotonic() + seconds
         with translated(f"waiting in {self._topic}", self._address):
-            while (left := until - time.monotonic()) > 0:
-                self._driver.pause(self._driver.assignment())
-                if message := self._driver.poll(min(left, 1.0)):
-                    self._held.append(message)
-            self._driver.resume(self._driver.assignment())
+            try:
+                while (left := until - time.monotonic()) > 0:
+                    self._driver.pause(self._driver.assignment())
+                    if message := self._driver.poll(min(left, 1.0)):
+                        self._held.append(message)
+            finally:
+                self._driver.resume(self._driver.assignment())
 
     def lag(self) -> Mapping[int, int]:
         with translated(f"asking how far {self._topic} was followed", self._address):

@@ -19,11 +19,6 @@ class MemoryRateLimiter:
         self._buckets: dict[str, tuple[float, float]] = {}
         """Tokens and when they were counted; the one that was away longest is first."""
 
-    @property
-    def known(self) -> int:
-        """How many buckets are kept."""
-        return len(self._buckets)
-
     async def take(self, name: str) -> float:
         now = self._clock()
         rate = self.limit / self.window

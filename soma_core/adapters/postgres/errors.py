@@ -25,6 +25,7 @@ REFUSED = {
     "role": "make the user, or name another one",
 }
 """What the server, or the driver, says to a connection that will never come about as things are set."""
+READ_ONLY = "session is read-only"
 LATER = ("starting up", "shutting down", "recovery", "too many clients", "reserved", "refused", "timeout", "timed out")
 
 
@@ -63,7 +64,10 @@ class Address:
             for word, todo in REFUSED.items():
                 if word in reason:
                     return InvalidInput(f"{message}: {todo}", fields=(SETTING,))
-        todo = "is Postgres running there, and reachable from here?"
+        if READ_ONLY in reason:
+            todo = "it must name a server that takes writes, not only replicas"
+        else:
+            todo = "is Postgres running there, and reachable from here?"
         return Unavailable(f"{message}: {todo}", fields=(SETTING,), retry_after=2)
 
     def failed(self, error: psycopg2.Error) -> SomaError | None:

@@ -83,9 +83,12 @@ class PostgresOutbox:
             self._pool.write(mark)
 
     def waiting(self, events: Iterable[Event]) -> Mapping[Event, bool]:
-        by_place = {(ns_of(each.namespace), each.offset): each for each in events}
-        rows = self._pool.read(QUERIES["waiting"], _places(by_place.values())) if by_place else []
-        return {by_place[ns, offset]: words for ns, offset, words in rows}
+        given = {
+            (ns_of(each.namespace), each.offset, str(each.memory_id), each.version, each.kind.value): each
+            for each in events
+        }
+        rows = self._pool.read(QUERIES["waiting"], _places(given.values())) if given else []
+        return {given[key]: words for *row, words in rows if (key := tuple(row)) in given}
 
     def newest(self, namespace: str, limit: int) -> Sequence[Event]:
         values = {"ns": ns_of(namespace), "limit": limit}

@@ -40,8 +40,9 @@ KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count"
 
 
 def connect(address: Address) -> connection:
-    """A connection on which what was committed is durable and no statement lasts for ever."""
+    """A connection on which what was committed is seen and durable, and no statement lasts for ever."""
     options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "application_name": "soma", **KEEPALIVE}
+    options["target_session_attrs"] = "read-write"  # a replica lags: it may still have what was forgotten
     given = psycopg2.extensions.parse_dsn(address.url)
     try:
         made: connection = psycopg2.connect(

@@ -263,9 +263,9 @@ WITH serving AS (
 SELECT is_mine FROM serving;
 
 -- waiting --
--- Those of these events that are in the outbox, and whether their words are in the index.
+-- What is in the outbox at the places of these events, and whether its words are in the index.
 SELECT o.* FROM unnest(%(ns)s::uuid[], %(offsets)s::bigint[]) AS w (ns, "offset") CROSS JOIN LATERAL (
-    SELECT ns, "offset", words FROM outbox WHERE ns = w.ns AND "offset" = w."offset" LIMIT 1
+    SELECT ns, "offset", id, version, kind, words FROM outbox WHERE ns = w.ns AND "offset" = w."offset" LIMIT 1
 ) AS o;
 
 -- newest_wordless --

@@ -20,6 +20,7 @@ from soma_core.adapters.postgres.queries import QUERIES
 from soma_core.adapters.postgres.rows import memory, ns_of, texts
 from soma_core.adapters.postgres.storing import GatheredStores, store_all
 from soma_core.adapters.postgres.tokens import PostgresTokenStore
+from soma_core.adapters.postgres.transaction import Transaction
 from soma_core.adapters.values import micros
 from soma_core.domain.candidates import Features
 from soma_core.domain.errors import SomaError
@@ -52,7 +53,11 @@ class PostgresRecordStore:
             check_server(db, address)
             check_schema(db, address)
             if db.info.parameter_status("in_hot_standby") == "on":
-                log.warning("%s is a replica: nothing can be stored there", address.shown)
+                log.warning(
+                    "POSTGRES_URL asks for a replica with target_session_attrs: at %s nothing can be stored, and what "
+                    "was forgotten may still be found",
+                    address.shown,
+                )
         self._pool = Pool(address, pool_size)
         self._clock = clock
         self._stores = GatheredStores(self._store)
@@ -150,7 +155,17 @@ class PostgresRecordStore:
 
     def change_generations(self, found: Generations | None, wanted: Generations) -> bool:
         values = {"key": "generations", "value": wanted.text(), "found": found.text() if found else None}
-        return bool(self._pool.write(lambda tx: tx.fetch(QUERIES["change_meta"], values)))
+        changed = False
+
+        def change(tx: Transaction) -> bool:
+            nonlocal changed
+            if tx.fetch(QUERIES["change_meta"], values):
+                changed = True
+                return True
+            # In a second run the first may have been committed: it finds its own value.
+            return changed and tx.fetch(QUERIES["meta"], values) == [(wanted.text(),)]
+
+        return self._pool.write(change)
 
     def was_indexed(self, namespace: str) -> bool:
         return self._read("was_indexed", namespace) == [(True,)]

@@ -28,7 +28,7 @@ REVISE = " ON CONFLICT (ns, id) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in HEAD.split(", ")[2:]
 )
 TOGETHER = 500
-"""The most submissions that share a transaction with those of other callers."""
+"""The most callers that share a transaction, each with all of its submissions."""
 
 
 def enter(tx: Transaction, namespaces: Iterable[str]) -> None:

@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing
 
 import psycopg2
@@ -30,13 +29,12 @@ ALIVE = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_k
 class PostgresTurn:
     """`Turn` by an advisory lock: the server lets go of it when the connection that has it ends."""
 
-    def __init__(self, url: str, store_id: str, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, store_id: str, what: str) -> None:
         """`what` is to be done; another turn for anything else, and for another store in the same database."""
         self._address = Address.parse(url)
         digest = hashlib.sha256(f"{store_id}\0{what}".encode()).digest()
         self._number = int.from_bytes(digest[:8], signed=True)
         self._what = what
-        self._clock = clock
         self._lock = threading.Lock()
         self._db: connection | None = None
         self._looked = float("-inf")
@@ -44,9 +42,9 @@ class PostgresTurn:
 
     def is_mine(self) -> bool:
         with self._lock:
-            if not self._given_up and self._clock() - self._looked >= LOOK_SECONDS:
+            if not self._given_up and time.monotonic() - self._looked >= LOOK_SECONDS:
                 before, self._mine = self._mine, self._take()
-                self._looked = self._clock()
+                self._looked = time.monotonic()
                 if before != self._mine:
                     log.info("%s: %s", self._what, "this process does it now" if self._mine else "not here any more")
             return self._mine

@@ -22,10 +22,9 @@ class EdgeBuilds:
 
     shared = False
 
-    def __init__(self, folder: Path, *, store_id: str, max_open: int = 16) -> None:
+    def __init__(self, folder: Path, *, store_id: str) -> None:
         self._folder = folder
         self._store_id = store_id
-        self._max_open = max_open
         self._turns = Turns()
 
     def open(self, generation: Generation) -> EdgeIndex:
@@ -37,7 +36,6 @@ class EdgeBuilds:
             dimensions=generation.dimensions,
             language=generation.language or "english",
             sparse_model_id=generation.sparse_model_id,
-            max_open=self._max_open,
             turns=self._turns,
         )
 

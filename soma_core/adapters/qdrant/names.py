@@ -37,7 +37,8 @@ class Names:
             self._learn(keys, read(missing))
         known = self._known
         scores = [score for _, score in points]
-        found = [Match(*known[key], score) for key, score in zip(keys, scores, strict=True) if key in known]
+        made = tuple.__new__
+        found = [made(Match, (*known[key], score)) for key, score in zip(keys, scores, strict=True) if key in known]
         if len(set(scores)) < len(scores):
             found.sort(key=lambda match: (-match[3], *match[:3]))
         return found

@@ -102,8 +102,6 @@ def _checksum(path: Path, size: int) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # A folder cannot be opened there; NTFS journals the rename.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -80,8 +80,8 @@ def _wanted(query: str, language: str) -> frozenset[int]:
 def _stems(text: str, language: str) -> list[int]:
     """The words of a text without weights: made like a question, it takes half as long."""
     rest, pairs = grams(text)
-    vectors = [_bm25(language).embed_query(rest), *_pairs(pairs, query=True)]
-    return [index for vector in vectors for index in vector.indices]
+    found = _bm25(language).embed_query(rest).indices
+    return [*found, *_pairs(pairs, query=True)[0].indices] if pairs else found
 
 
 def _pairs(pairs: list[str], *, query: bool) -> list[edge.SparseVector]:

@@ -53,12 +53,14 @@ class Checkpoints:
             self._thread.join()
 
     def _run(self) -> None:
-        db = self._connect()
+        db: sqlite3.Connection | None = None
         while self._due.wait() and not self._closed:
             self._due.clear()
             try:
                 with self._lock:
+                    db = db or self._connect()
                     db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             except sqlite3.Error as error:  # such as a full disk: the log stays, and nothing is lost
                 log.debug("checkpoint: %s", error)
-        db.close()
+        if db is not None:
+            db.close()

@@ -96,9 +96,15 @@ class Database:
         """Write the file anew without what was deleted, and empty the log.
 
         SQLite zeroes what it deletes, but not what it moved between pages before. Writers wait meanwhile (a second
-        for some 100 MB), so a larger file than `up_to_bytes` is left as it is. False when it was not done.
+        for some 100 MB), so a larger file than `up_to_bytes` is left as it is, and so is one for whose two copies
+        the disk has no room beside its reserve. False when it was not done.
         """
-        if up_to_bytes is not None and self._path.stat().st_size > up_to_bytes:
+        size = self._path.stat().st_size
+        if up_to_bytes is not None and size > up_to_bytes:
+            return False
+        needed = self._reserve + 2 * size  # a temporary copy, and the log
+        if free_bytes(self._path) < needed:
+            log.warning("purged text stays in %s until its disk has %d MB free", self._path, needed >> 20)
             return False
         with translated(self._path), self._checkpoints.held:
             return self._commits.outside(_rewrite)
@@ -125,8 +131,10 @@ class Database:
 
 
 def _rewrite(db: sqlite3.Connection) -> bool:
-    db.execute("VACUUM")
-    busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    try:
+        db.execute("VACUUM")
+    finally:  # when it failed, the log holds what it had written
+        busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     return not busy
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from soma_core.adapters.sqlite.browsing import browse, containing, within
 from soma_core.adapters.sqlite.changes import forget_one, purge_one
@@ -29,6 +29,7 @@ from soma_core.ports.clock import Clock, system_clock
 from soma_core.ports.records import Counts, Head, Request, Submission, Versioned
 
 ERASE_DUE = "erase due"
+"""Each purge sets another value."""
 ERASE_AT_ONCE_BYTES = 32 << 20
 """A purge rewrites a file up to this size before it is answered (some 0.2 s)."""
 LISTED_IDS = 1_000
@@ -61,7 +62,7 @@ class SqliteRecordStore:
                 else:
                     forget_one(db, namespace, memory_id, now=now, reason=reason)
             if purge and ids:
-                db.execute("INSERT OR REPLACE INTO meta VALUES (?, 'yes')", (ERASE_DUE,))
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (ERASE_DUE, uuid4().hex))
             listed = [str(key) for key in ids[:LISTED_IDS]]
             receipt = compact((listed, len(ids), missing))
             insert(db, REQUESTS, [(namespace, request.id, request.digest, receipt, micros(now))])
@@ -75,11 +76,14 @@ class SqliteRecordStore:
         return Forgotten(ids[:LISTED_IDS], len(ids), missing)
 
     def erase(self, *, at_once: bool) -> bool:
-        if self._meta(ERASE_DUE) is None:
+        due = self._meta(ERASE_DUE)
+        if due is None:
             return True
         if not self._database.rewrite(up_to_bytes=ERASE_AT_ONCE_BYTES if at_once else None):
             return False
-        self._database.write(lambda db: db.execute("DELETE FROM meta WHERE key = ?", (ERASE_DUE,)), reserve=False)
+        # What was purged since the rewrite has set another mark, which stays for its own erase.
+        done = "DELETE FROM meta WHERE key = ? AND value = ?"
+        self._database.write(lambda db: db.execute(done, (ERASE_DUE, due)), reserve=False)
         return True
 
     def find(self, namespace: str, ids: Sequence[str]) -> dict[str, UUID]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from typing import Any
 
@@ -16,9 +17,15 @@ from soma_core.domain.memory import Scope
 from soma_core.engine import Soma, Status
 from soma_mcp.http.routes import new_router
 
+log = logging.getLogger(__name__)
+
 router = new_router("health")
 
 PROBE = "health"
+NOT_WHOLE = "is not whole or not up to date: GET /stats says why"
+NOT_USED = "is not used: GET /stats says why"
+AWAY = "is away: answers are by words"
+"""Reasons may name servers, and callers here bring no token."""
 
 
 class Greeting(TypedDict):
@@ -99,15 +106,18 @@ async def _parts(request: Request) -> dict[str, dict[str, Any]]:
     try:
         status = await _status(request)
     except SomaError as error:
-        return {"records": _part(began, error.message)}
-    waiting = [note for note in status.health if "index" in note]
-    without = [note for note in status.health if note.startswith("cache: ")]
-    loading = "" if status.model_ready else "is not loaded yet"
+        log.warning("asked how it stands: %s", error.message)
+        return {"records": _part(began, error.code)}
+    waiting = any("index" in note for note in status.health)
+    without = any(note.startswith("cache: ") for note in status.health)
+    # A model that was there and is away, as that of an endpoint may be, stops no store and no answer by words.
+    loaded = request.app.state.model_loaded = status.model_ready or getattr(request.app.state, "model_loaded", False)
+    away = loaded and not status.model_ready
     return {
         "records": _part(began, ""),
-        "index": _part(began, "") | {"note": "; ".join(waiting)},
-        "model": _part(began, loading),
-        "cache": _part(began, "") | {"note": "; ".join(without)},
+        "index": _part(began, "") | {"note": NOT_WHOLE if waiting else ""},
+        "model": _part(began, "") | {"note": AWAY if away else ""} if loaded else _part(began, "is not loaded yet"),
+        "cache": _part(began, "") | {"note": NOT_USED if without else ""},
     }
 
 

@@ -31,6 +31,8 @@ from soma_mcp.http.routes import new_router
 from soma_mcp.http.shapes import (
     HybridRecall,
     KeywordSearch,
+    MaxTokens,
+    Order,
     Question,
     Recall,
     RecallBatch,
@@ -47,9 +49,9 @@ CONTEXT_CHARACTERS = 10_000
 
 async def _ask(request: Request, question: RecallQuery) -> Answer:
     require(request, "read")
-    async with request.app.state.gate:
-        found: Answer = await request.app.state.memory.call(Soma.recall, scope_of(request), question)
-        return found
+    memory, scope = request.app.state.memory, scope_of(request)
+    found: Answer = await request.app.state.gate.run(lambda: memory.call(Soma.recall, scope, question))
+    return found
 
 
 @router.post("/recall", response_model=Recalled)
@@ -67,6 +69,8 @@ async def recall_by_address(
     type: TypeName | None = None,
     filters: Annotated[str | None, Query(description="As in POST, as JSON text")] = None,
     hybrid: bool | None = None,
+    order: Order = "score",
+    max_tokens: MaxTokens = None,
     fold: bool = False,
     recency: bool = True,
     since_cursor: SinceCursor = None,
@@ -74,7 +78,8 @@ async def recall_by_address(
     """The same, for callers that can only send an address."""
     wanted = _parsed_filters(filters)
     asked = Question(top_k=top_k, type=type, filters=wanted, fold=fold, since_cursor=since_cursor, recency=recency)
-    return JSONResponse(recalled(await _ask(request, recall_query(query, asked, hybrid=hybrid))))
+    question = recall_query(query, asked, hybrid=hybrid, order=order, max_tokens=max_tokens)
+    return JSONResponse(recalled(await _ask(request, question)))
 
 
 def _parsed_filters(text: str | None) -> dict[str, Any] | None:
@@ -133,8 +138,8 @@ async def keyword_search(request: Request, body: KeywordSearch) -> JSONResponse:
     check_string("term", body.term, max_chars=256)
     terms = Terms.parse([body.term], exact=body.exact, case_sensitive=body.case_sensitive)
     wanted, _ = read_filters(None, body.type)
-    async with request.app.state.gate:
-        found = await request.app.state.memory.call(Soma.containing, scope_of(request), terms, wanted, body.top_k)
+    memory, scope = request.app.state.memory, scope_of(request)
+    found = await request.app.state.gate.run(lambda: memory.call(Soma.containing, scope, terms, wanted, body.top_k))
     return JSONResponse({"results": [match_term(memory) for memory in found]})
 
 

@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from soma_core.domain.errors import InvalidInput, TooLarge
-from soma_core.domain.lines import parse_line
+from soma_core.domain.lines import MAX_LINE_BYTES, parse_line
 from soma_core.domain.memory import NewMemory, Scope
 from soma_core.domain.query import MAX_LIMIT, BrowseQuery, Page
 from soma_core.engine import Soma
@@ -72,13 +72,10 @@ async def import_lines(request: Request, partial: bool = False, key: str | None 
     scope = scope_of(request, key)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
         await _receive(request, file)
-        refused = [] if partial else await to_thread.run_sync(_refused, file)
-        if refused:
-            named = "; ".join(f"line {each['line']}: {each['message']}" for each in refused[:3])
-            fields = [f"line {each['line']}" for each in refused[:LISTED_PROBLEMS]]
-            raise InvalidInput(f"body: {len(refused)} lines are wrong, nothing was stored: {named}", fields=fields)
+        if not partial:
+            await to_thread.run_sync(_check, file)
         stored, refused = await _store(request, scope, file)
-    return JSONResponse({"stored": stored, "refused": refused[:LISTED_PROBLEMS]})
+    return JSONResponse({"stored": stored, "refused": refused})
 
 
 async def _receive(request: Request, file: IO[bytes]) -> None:
@@ -93,7 +90,7 @@ async def _receive(request: Request, file: IO[bytes]) -> None:
 def _parsed(file: IO[bytes]) -> Iterator[NewMemory | dict[str, Any]]:
     """The memory of each line, or what is wrong with it."""
     file.seek(0)
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(lambda: _line(file), b""), 1):
         if line.strip():
             try:
                 yield parse_line(line)
@@ -101,16 +98,34 @@ def _parsed(file: IO[bytes]) -> Iterator[NewMemory | dict[str, Any]]:
                 yield {"line": number, "code": error.code, "message": error.message, "fields": list(error.fields)}
 
 
-def _refused(file: IO[bytes]) -> list[dict[str, Any]]:
-    return [found for found in _parsed(file) if isinstance(found, dict)]
+def _line(file: IO[bytes]) -> bytes:
+    """The next line. Of one that is too long only the beginning is kept in memory."""
+    line = rest = file.readline(MAX_LINE_BYTES + 1)
+    while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+        rest = file.readline(MAX_LINE_BYTES + 1)
+    return line
+
+
+def _check(file: IO[bytes]) -> None:
+    """Raises `InvalidInput` for lines that are wrong."""
+    count, listed = 0, list[dict[str, Any]]()
+    for found in _parsed(file):
+        if isinstance(found, dict):
+            count += 1
+            if count <= LISTED_PROBLEMS:
+                listed.append(found)
+    if listed:
+        named = "; ".join(f"line {each['line']}: {each['message']}" for each in listed[:3])
+        fields = [f"line {each['line']}" for each in listed]
+        raise InvalidInput(f"body: {count} lines are wrong, nothing was stored: {named}", fields=fields)
 
 
 async def _store(request: Request, scope: Scope, file: IO[bytes]) -> tuple[int, list[dict[str, Any]]]:
-    stored, refused, number = 0, [], 0
+    stored, refused, number = 0, list[dict[str, Any]](), 0
     lines = _parsed(file)
     while batch := await to_thread.run_sync(lambda: list(islice(lines, BATCH))):
         memories = [found for found in batch if isinstance(found, NewMemory)]
-        refused += [found for found in batch if isinstance(found, dict)]
+        refused += [found for found in batch if isinstance(found, dict)][: LISTED_PROBLEMS - len(refused)]
         part = f"{scope.request_id}:{number}" if scope.request_id else None
         await request.app.state.memory.call(Soma.store_many, Scope(scope.namespace, scope.caller, part), memories)
         stored, number = stored + len(memories), number + 1
