@@ -11,10 +11,10 @@ from soma_core.domain.candidates import Candidates
 from soma_core.domain.memory import DEFAULT_IMPORTANCE, MemoryType
 
 _DAY = 86_400 * 1_000_000
-HALF_LIVES: dict[str, int] = {
-    MemoryType.EPISODIC: 30 * _DAY,
-    MemoryType.SEMANTIC: 365 * _DAY,
-    MemoryType.PROCEDURAL: 365 * _DAY,
+HALF_LIVES = {
+    MemoryType.EPISODIC.value: 30.0 * _DAY,
+    MemoryType.SEMANTIC.value: 365.0 * _DAY,
+    MemoryType.PROCEDURAL.value: 365.0 * _DAY,
 }
 """After how long the lift of a new memory is half as large, in microseconds: what happened ages, what is known less."""
 
@@ -22,9 +22,9 @@ HALF_LIVES: dict[str, int] = {
 def speakers(found: Candidates) -> Sequence[float]:
     """Its speaker is named in the question, and not every speaker is."""
     named = found.question.named
-    if all(each.speaker is None or each.speaker in named for each in found.seen):
+    if all(speaker is None or speaker in named for speaker in found.speakers):
         return []
-    return [1.0 if each.speaker in named else 0.0 for each in found.seen]
+    return [1.0 if speaker in named else 0.0 for speaker in found.speakers]
 
 
 def periods(found: Candidates) -> Sequence[float]:
@@ -32,15 +32,15 @@ def periods(found: Candidates) -> Sequence[float]:
     times = found.question.periods
     if not times:
         return []
-    lifts = [1.0 if any(since <= each.occurred_at < until for since, until in times) else 0.0 for each in found.seen]
+    lifts = [1.0 if any(since <= time < until for since, until in times) else 0.0 for time in found.times]
     return lifts if 0.0 in lifts else []
 
 
 def importance(found: Candidates) -> Sequence[float]:
     """How important it was said to be, -1 to 1; 0 where nothing was said."""
-    if all(each.importance == DEFAULT_IMPORTANCE for each in found.seen):
+    if all(importance == DEFAULT_IMPORTANCE for importance in found.importances):
         return []
-    return [2 * each.importance - 1 for each in found.seen]
+    return [2 * importance - 1 for importance in found.importances]
 
 
 def recency(found: Candidates) -> Sequence[float]:
@@ -49,4 +49,7 @@ def recency(found: Candidates) -> Sequence[float]:
     Counted from the beginning of the day (UTC), so that the same question has the same answer all day.
     """
     today = found.question.now - found.question.now % _DAY
-    return [0.5 ** (max(0, today - each.occurred_at) / HALF_LIVES[each.type]) for each in found.seen]
+    return [
+        0.5 ** ((today - time) / HALF_LIVES[type_]) if time < today else 1.0
+        for time, type_ in zip(found.times, found.types, strict=True)
+    ]

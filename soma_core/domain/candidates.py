@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from soma_core.domain.asking import ASSISTANTS, Question
 from soma_core.domain.memory import Memory, count_words, is_question, is_standing
@@ -52,38 +51,44 @@ def features_of(memory: Memory) -> Features:
     )
 
 
-@dataclass(slots=True)
 class Candidates:
-    """The candidates of one question, by number: `fused`, `seen`, `before` and `after` run side by side.
+    """The candidates of one question, by number: all its lists run side by side.
 
-    `fused` has one 0 more at its end, so that -1, the number of a neighbour who is no candidate, scores nothing.
+    Their features stand in columns: a step looks at one or two of them, and not at every candidate whole.
     """
 
-    question: Question
-    seen: list[Features]
-    fused: list[float]
-    assistant: list[bool] = field(init=False)
-    """Whether an assistant said it."""
-    before: list[int] = field(init=False)
-    """Who stands before it in its thread."""
-    after: list[int] = field(init=False)
-    threads: Mapping[str, list[int]] = field(init=False)
-    """The candidates of each thread."""
+    types: Sequence[str]
+    in_thread: Sequence[str | None]
+    positions: Sequence[int | None]
+    speakers: Sequence[str | None]
+    words: Sequence[int]
+    asking: Sequence[bool]
+    """See `Features.question`."""
+    instructing: Sequence[bool]
+    """See `Features.standing`."""
+    times: Sequence[int]
+    importances: Sequence[float]
 
-    def __post_init__(self) -> None:
-        self.fused = [*self.fused, 0.0]
-        speakers = {each.speaker for each in self.seen}
-        of_assistants = {name for name in speakers if name is not None and name.casefold() in ASSISTANTS}
-        self.assistant = [each.speaker in of_assistants for each in self.seen]
-        threads: dict[str, list[int]] = {}
-        for number, each in enumerate(self.seen):
-            if each.thread is not None:
-                threads.setdefault(each.thread, []).append(number)
-        self.threads = threads
-        self.before = [-1] * len(self.seen)
-        self.after = [-1] * len(self.seen)
-        for numbers in threads.values():
-            self._link([(self.seen[number].position, number) for number in numbers])
+    def __init__(self, question: Question, seen: Sequence[Features], fused: Sequence[float]) -> None:
+        self.question = question
+        columns: list[Sequence[Any]] = [*zip(*seen, strict=True)] or [()] * len(Features._fields)
+        _, self.types, self.in_thread, self.positions, self.speakers, self.words, *others = columns
+        self.asking, self.instructing, self.times, self.importances = others
+        self.fused = [*fused, 0.0]
+        """The last 0 is for -1, the number of a neighbour who is no candidate."""
+        of_assistants = {name for name in {*self.speakers} if name is not None and name.casefold() in ASSISTANTS}
+        self.assistant = [speaker in of_assistants for speaker in self.speakers]
+        """Whether an assistant said it."""
+        self.threads: dict[str, list[int]] = {}
+        """The candidates of each thread."""
+        for number, thread in enumerate(self.in_thread):
+            if thread is not None:
+                self.threads.setdefault(thread, []).append(number)
+        self.before = [-1] * len(seen)
+        """Who stands before it in its thread."""
+        self.after = [-1] * len(seen)
+        for numbers in self.threads.values():
+            self._link([(self.positions[number], number) for number in numbers])
 
     def _link(self, places: Sequence[tuple[int | None, int]]) -> None:
         """Let the candidates of one thread know those right before and after them."""

@@ -138,7 +138,7 @@ def scored(
         if step.name not in without and (given := step.gives(found)):
             weight, sums = step.weight, added[step.part]
             added[step.part] = [sum_ + weight * each for sum_, each in zip(sums, given, strict=True)]
-    total = [sum(parts) for parts in zip(fused, *added.values(), strict=True)]
+    total = [a + b + c + d + e for a, b, c, d, e in zip(fused, *added.values(), strict=True)]
     rows = zip(total, by_meaning, by_words, *added.values(), strict=True)
     return {key: tuple.__new__(Score, row) for key, row in zip(keys, rows, strict=True)}
 

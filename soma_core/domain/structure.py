@@ -17,6 +17,7 @@ TOO_EVEN = 1e-6
 """Threads whose strengths spread less than this are all alike."""
 MANY_WORDS = 60
 """More words than this are worth no more."""
+_SUBSTANCE = [math.log1p(words) for words in range(MANY_WORDS + 1)]
 SHORT_TURN = 30
 """Texts of about so many words are chat."""
 FEW = 3
@@ -28,18 +29,16 @@ def answers(found: Candidates) -> Sequence[float]:
 
     An assistant answers everything, so that its words are no answer in this sense.
     """
-    seen, fused = found.seen, found.fused
+    fused, asking, speakers = found.fused, found.asking, found.speakers
     return [
-        fused[before]
-        if before >= 0 and not assistant and seen[before].question and seen[before].speaker != each.speaker
-        else 0.0
-        for each, before, assistant in zip(seen, found.before, found.assistant, strict=True)
+        fused[before] if before >= 0 and not assistant and asking[before] and speakers[before] != speaker else 0.0
+        for speaker, before, assistant in zip(speakers, found.before, found.assistant, strict=True)
     ]
 
 
 def questions(found: Candidates) -> Sequence[float]:
     """A bare question is no answer."""
-    return [-1.0 if each.question else 0.0 for each in found.seen]
+    return [-1.0 if asks else 0.0 for asks in found.asking]
 
 
 def threads(found: Candidates) -> Sequence[float]:
@@ -51,7 +50,7 @@ def threads(found: Candidates) -> Sequence[float]:
         return []
     lifts: dict[str | None, float] = {thread: (each - middle) / spread for thread, each in strengths.items()}
     lifts[None] = 0.0
-    return [lifts[each.thread] for each in found.seen]
+    return [lifts[thread] for thread in found.in_thread]
 
 
 def _strength(found: Candidates, numbers: Sequence[int]) -> float:
@@ -64,10 +63,10 @@ def substance(found: Candidates) -> Sequence[float]:
 
     In chat of short turns it tells news from "Oh, nice!"; where the middle one has three hundred words, nothing.
     """
-    lengths = sorted(each.words for each in found.seen)
+    lengths = sorted(found.words)
     middle = lengths[len(lengths) // 2] if lengths else 0
     share = SHORT_TURN / max(SHORT_TURN, middle)
-    return [share * math.log1p(min(each.words, MANY_WORDS)) for each in found.seen]
+    return [share * _SUBSTANCE[min(words, MANY_WORDS)] for words in found.words]
 
 
 def assistants(found: Candidates) -> Sequence[float]:
@@ -76,9 +75,9 @@ def assistants(found: Candidates) -> Sequence[float]:
     Full where its texts are three times as long as theirs (by medians) or longer, nothing where they are no longer: an
     assistant that keeps short notes drowns nobody.
     """
-    pairs = list(zip(found.seen, found.assistant, strict=True))
-    its = sorted(each.words for each, assistant in pairs if assistant)
-    theirs = sorted(each.words for each, assistant in pairs if not assistant)
+    pairs = list(zip(found.words, found.assistant, strict=True))
+    its = sorted(words for words, assistant in pairs if assistant)
+    theirs = sorted(words for words, assistant in pairs if not assistant)
     if not its or not theirs or wants_assistant(found.question.text):
         return []
     longer = its[len(its) // 2] / max(1, theirs[len(theirs) // 2])
@@ -88,7 +87,9 @@ def assistants(found: Candidates) -> Sequence[float]:
 
 def standing(found: Candidates) -> Sequence[float]:
     """A person's standing instruction on the subject goes with every answer, while there are few of them."""
-    given = [each.standing and not assistant for each, assistant in zip(found.seen, found.assistant, strict=True)]
+    given = [
+        instructs and not assistant for instructs, assistant in zip(found.instructing, found.assistant, strict=True)
+    ]
     if not 0 < sum(given) <= max(FEW, len(given) // 10):
         return []
     return [float(each) for each in given]

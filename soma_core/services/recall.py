@@ -199,19 +199,23 @@ class Recalling:
     def _confirmed(self, namespace: str, matches: Matches, most: int) -> _Gathered:
         """Drop what the records say is forgotten or no longer the current version; keep the leading memories."""
         every = (matches.dense, matches.lexical, matches.learned)
-        looked_at = {memory for found in every for memory in leading(((m.memory, m.score) for m in found), most)}
+        first = [leading([(m, score) for m, _, _, score in found], most) for found in every]
+        looked_at = {memory for found in first for memory in found}
         live = self._records.features(namespace, looked_at)
+        versions = {memory: seen.version for memory, seen in live.items()}
+        if len(live) == len(looked_at) and all(versions.get(m, v) == v for found in every for m, v, _, _ in found):
+            return _Gathered(*first, live, matches)
 
         def current(found: Sequence[Match]) -> dict[int, float]:
-            scores = [(m, score) for m, version, _, score in found if m in live and live[m].version == version]
-            return leading(scores, most)
+            return leading([(m, score) for m, version, _, score in found if versions.get(m) == version], most)
 
         dense, lexical, learned = map(current, every)
         short = [found for found, kept in zip(every, (dense, lexical, learned), strict=True) if len(kept) < most]
         if rest := {match.memory for found in short for match in found} - looked_at:
             live = {**live, **self._records.features(namespace, rest)}
+            versions |= {memory: live[memory].version for memory in rest if memory in live}
             dense, lexical, learned = map(current, every)
-        moved = {m for found in every for m, version, _, _ in found if m in live and live[m].version > version}
+        moved = {m for found in every for m, version, _, _ in found if versions.get(m, 0) > version}
         return _Gathered(dense, lexical, learned, live, matches, [UUID(int=key) for key in moved])
 
     def _overlaps(

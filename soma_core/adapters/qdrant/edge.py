@@ -88,10 +88,12 @@ class EdgeIndex:
         return Matches(found.get(DENSE, ()), found.get(WORDS, ()), found.get(LEARNED, ()))
 
     def _matches(self, shard: Shard, points: Sequence[edge.ScoredPoint]) -> list[Match]:
-        def read(ids: list[Any]) -> dict[UUID, dict[str, Any]]:
-            return {cast(UUID, record.id): record.payload or {} for record in shard.engine.retrieve(ids, KEY, False)}
+        def read(ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+            wanted = cast("list[Any]", ids)
+            return {cast(UUID, record.id): record.payload or {} for record in shard.engine.retrieve(wanted, KEY, False)}
 
-        return self._names.matches([(cast("UUID", point.id), point.score) for point in points], read)
+        ids = [cast(UUID, point.id).int for point in points]
+        return self._names.matches(ids, [point.score for point in points], read)
 
     def overlap(self, query: str, texts: Sequence[str]) -> list[float]:
         return self._words.overlaps(query, texts)
@@ -149,7 +151,7 @@ class EdgeIndex:
             vectors[DENSE] = _floats(point.vector)
         if self._learns and point.learned:
             vectors[LEARNED] = _sparse(point.learned)
-        return edge.Point(point_id(point.memory_id, point.version, point.passage), vectors, payload(point))
+        return edge.Point(str(point_id(point.memory_id, point.version, point.passage)), vectors, payload(point))
 
     def _arms(self, query: IndexQuery, plain: bool) -> dict[str, edge.QueryRequest]:
         """The engine's request for each arm that has something to look for.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from soma_core.ports.index import Checkpoint
 
-FORMAT = 2
+FORMAT = 3
 """Of the stamp, the points, their words and the engine's configuration together.
 
 An index of another format starts empty."""

@@ -10,16 +10,21 @@ from soma_core.adapters.sqlite.rows import by_keys
 from soma_core.domain.candidates import Features
 
 
+_COLUMNS = ("hex(id)", *Features._fields)
+_FEATURES = (
+    f"SELECT json_array({', '.join(f'json_group_array({column})' for column in _COLUMNS)}) FROM memories "
+    # The signs keep the planner from walking the namespace.
+    "WHERE id IN (@ids) AND +state = 'live' AND +namespace = ?"
+)
+
+
 def features(db: sqlite3.Connection, namespace: str, ids: Collection[int]) -> dict[int, Features]:
     """The features of those that are live, in one row: at each row sqlite3 gives up the interpreter lock."""
-    # The signs keep the planner from walking the namespace.
-    statement = (
-        "SELECT json_group_array(json_array(hex(id), version, type, thread, position, speaker, words, question, "
-        "standing, occurred_at, importance)) FROM memories "
-        "WHERE id IN (@ids) AND +state = 'live' AND +namespace = ?"
-    )
-    rows = list(by_keys(db, statement, [key.to_bytes(16) for key in ids], namespace))
-    return {int(key, 16): Features._make(seen) for (found,) in rows for key, *seen in json.loads(found)}
+    found: dict[int, Features] = {}
+    for (columns,) in by_keys(db, _FEATURES, [key.to_bytes(16) for key in ids], namespace):
+        keys, *seen = json.loads(columns)
+        found.update((int(key, 16), each) for key, each in zip(keys, map(Features._make, zip(*seen)), strict=True))
+    return found
 
 
 def speakers(db: sqlite3.Connection, namespace: str, names: Sequence[str]) -> list[str]:
