@@ -6,7 +6,7 @@ import json
 import unicodedata
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, zip_longest
 
 from soma_core.domain.cursor import Seen
 from soma_core.domain.memory import Memory
@@ -50,7 +50,7 @@ def choose(memories: Iterable[Memory], limit: int, seen: Seen, fold: bool) -> Ch
             continue
         if fold:
             like_it = openings.setdefault(_opening(memory), [])
-            if same := next((each for each in like_it if said(each.memory) == said(memory)), None):
+            if same := next((each for each in like_it if says_the_same(each.memory, memory)), None):
                 same.alike.append(memory)
                 continue
         chosen.folds.append(Fold(memory))
@@ -66,14 +66,22 @@ def _opening(memory: Memory) -> tuple[str, ...]:
     return tuple(islice(_words(memory.text[:OPENING_CHARS]), OPENING_WORDS))
 
 
-def said(memory: Memory) -> Hashable:
-    """What a memory says: equal where two differ in no more than case, spacing, marks around words, and articles.
+def says_the_same(one: Memory, other: Memory) -> bool:
+    """Whether two memories differ in no more than case, spacing, marks around words, and articles.
 
     Who says it and its payload count. Anything else may be the difference that matters: a number, a name, a "not", a
     question mark.
     """
-    speaker = (memory.speaker or "").casefold()
-    return speaker, tuple(_words(memory.text)) or memory.text, json.dumps(memory.payload, sort_keys=True)
+    if (one.speaker or "").casefold() != (other.speaker or "").casefold():
+        return False
+    if json.dumps(one.payload, sort_keys=True) != json.dumps(other.payload, sort_keys=True):
+        return False
+    words = False
+    for word, like_it in zip_longest(_words(one.text), _words(other.text)):
+        if word != like_it:
+            return False
+        words = True
+    return words or one.text == other.text
 
 
 def _words(text: str) -> Iterator[str]:

@@ -52,30 +52,44 @@ def pack(hits: Sequence[Hit], room: int, part: Part) -> list[Hit]:
     As many come in as there is room for with `LEAST_TOKENS` of each text. All then grow together up to a passage, and
     after that to their whole texts, the best first. Where not even the first comes in, it gets what room there is.
     """
-    bounds = [least_tokens(hit.memory.text) for hit in hits]
-    whole = [bound if bound > room else _tokens(hit) for bound, hit in zip(bounds, hits, strict=True)]
+    whole = _Whole(hits)
     frames = [_frame(hit) for hit in hits]
     shares: dict[int, int] = {}
     spare = room
-    for number in range(len(hits)):
-        least = min(whole[number], frames[number] + LEAST_TOKENS)
+    for number, frame in enumerate(frames):
+        least = whole.at_most(number, frame + LEAST_TOKENS)
         if least <= spare:
             shares[number] = least
             spare -= least
     if not shares:
         return [_cut(hit, part(hit, max(1, room - _frame(hit)))) for hit in hits[:1]]
-    shares = _grown(shares, {n: min(whole[n], frames[n] + PASSAGE_TOKENS) for n in shares}, room)
+    shares = _grown(shares, {n: whole.at_most(n, frames[n] + PASSAGE_TOKENS) for n in shares}, room)
     spare = room - sum(shares.values())
     packed: list[Hit] = []
     for number, share in shares.items():
         hit, share = hits[number], share + spare
-        if whole[number] <= share:
-            spare = share - whole[number]
-        else:
+        if (tokens := whole.at_most(number, share + 1)) > share:
             hit = _cut(hit, part(hit, share - frames[number]))
-            spare = share - _tokens(hit)
+            tokens = _tokens(hit)
+        spare = share - tokens
         packed.append(hit)
     return packed
+
+
+class _Whole:
+    """What each hit takes whole; the longest of them need not be measured."""
+
+    def __init__(self, hits: Sequence[Hit]) -> None:
+        self._hits = hits
+        self._measured: dict[int, int] = {}
+
+    def at_most(self, number: int, most: int) -> int:
+        """What a hit takes, or `most` where that is more."""
+        if number not in self._measured:
+            if least_tokens(self._hits[number].memory.text) >= most:
+                return most
+            self._measured[number] = _tokens(self._hits[number])
+        return min(most, self._measured[number])
 
 
 def _grown(shares: Mapping[int, int], most: Mapping[int, int], room: int) -> dict[int, int]:

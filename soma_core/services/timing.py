@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -12,9 +13,10 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Adds up the seconds of what it wraps. For one caller at a time."""
+    """Adds up the seconds that one thread, the one that made it, spends in what it wraps."""
 
     def __init__(self) -> None:
+        self._thread = threading.get_ident()
         self._spent: defaultdict[str, float] = defaultdict(float)
 
     def take(self) -> dict[str, float]:
@@ -33,7 +35,8 @@ class Stopwatch:
             try:
                 return method(*args, **options)
             finally:
-                self._spent[name] += time.perf_counter() - began
+                if threading.get_ident() == self._thread:
+                    self._spent[name] += time.perf_counter() - began
 
         return run
 

@@ -34,7 +34,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons: dict[tuple[str, str, str], str] = {}
     for outcome in OUTCOMES:
         for report in terminalreporter.getreports(outcome):
-            for name, value in report.user_properties:
+            for name, value in getattr(report, "user_properties", ()):  # a file that could not be collected has none
                 if name == PROPERTIES:
                     port, adapter, behaviour = value
                     found[port][behaviour][adapter][outcome] += 1

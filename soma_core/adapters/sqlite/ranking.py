@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from soma_core.adapters.sqlite.rows import by_keys
 from soma_core.domain.candidates import Features
 
-
 _COLUMNS = ("hex(id)", *Features._fields)
 _FEATURES = (
     f"SELECT json_array({', '.join(f'json_group_array({column})' for column in _COLUMNS)}) FROM memories "
@@ -23,7 +22,9 @@ def features(db: sqlite3.Connection, namespace: str, ids: Collection[int]) -> di
     found: dict[int, Features] = {}
     for (columns,) in by_keys(db, _FEATURES, [key.to_bytes(16) for key in ids], namespace):
         keys, *seen = json.loads(columns)
-        found.update((int(key, 16), each) for key, each in zip(keys, map(Features._make, zip(*seen)), strict=True))
+        found.update(
+            (int(key, 16), Features._make(each)) for key, each in zip(keys, zip(*seen, strict=True), strict=True)
+        )
     return found
 
 

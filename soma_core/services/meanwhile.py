@@ -1,0 +1,34 @@
+"""One more thread, for what can be done while the caller waits for something else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Meanwhile:
+    """Does one thing at a time beside its callers; its thread begins with the first and ends with this."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="soma-meanwhile")
+        self._busy = threading.Lock()
+
+    def begin(self, work: Callable[[], T]) -> Future[T] | None:
+        """Start on `work`; None while it is busy: where several callers are at work, one more thread helps nobody."""
+        if not self._busy.acquire(blocking=False):
+            return None
+        try:
+            return self._thread.submit(self._run, work)
+        except RuntimeError:  # no more threads to be had
+            self._busy.release()
+            return None
+
+    def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        finally:
+            self._busy.release()
