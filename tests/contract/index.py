@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from soma_core.domain.memory import MemoryType
+from soma_core.domain.memory import MemoryType, uuid7
 from soma_core.domain.query import Filter
 from soma_core.ports.index import Checkpoint, Indexed, IndexPoint, IndexQuery, Match, VectorIndex
 
@@ -176,6 +176,16 @@ class IndexContract:
         index.put(NAMESPACE, [point(1, "kafka broker", passage=0), point(1, "kafka topic", passage=1)])
         found = index.search(NAMESPACE, IndexQuery("kafka topic", None, 10))
         assert keys(found.lexical) == [(1, 1, 1), (1, 1, 0)]
+
+    def test_memories_of_any_kind_of_id_versions_and_passages_are_told_apart(self, index: VectorIndex) -> None:
+        timed = uuid7().int
+        kinds = [UUID(int=timed & ~(15 << 76) | kind << 76) for kind in range(16)]  # alike but for the kind of UUID
+        names = sorted((key.int, version, passage) for key in kinds for version in (1, 2) for passage in range(11))
+        index.put(NAMESPACE, [point(0, "kafka", memory_id=UUID(int=key), version=v, passage=p) for key, v, p in names])
+        assert [(each.memory_id.int, each.version, each.passage) for each in held(index)] == names
+        for query in (IndexQuery("kafka", None, 1_000), IndexQuery("", unit(0), 1_000)):
+            found = index.search(NAMESPACE, query)
+            assert [match[:3] for match in (*found.lexical, *found.dense)] == names
 
     def test_nothing_to_put_is_no_error(self, index: VectorIndex) -> None:
         index.put(NAMESPACE, [])

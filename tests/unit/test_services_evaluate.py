@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,14 @@ def test_a_stopwatch_adds_up_the_methods_it_watches_and_nothing_else() -> None:
     spent = stopwatch.take()
     assert set(spent) == {"slow"}
     assert 0.03 <= spent["slow"] < 1
+    assert stopwatch.take() == {}
+
+
+def test_a_stopwatch_leaves_out_what_another_thread_spends_meanwhile() -> None:
+    stopwatch = Stopwatch()
+    other = threading.Thread(target=stopwatch.watch(Adapter(), ["slow"]).slow, args=(0.01,))
+    other.start()
+    other.join()
     assert stopwatch.take() == {}
 
 

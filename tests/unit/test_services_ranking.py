@@ -63,7 +63,7 @@ def test_a_question_about_a_speaker_is_embedded_in_the_first_person(engine: Engi
     for without in ((), ("voice",)):
         asked(engine, "When did Ana move, and where is Oslo's zoo?", *without)
     assert embedded == ["When did I move, and where is Oslo's zoo?", "When did Ana move, and where is Oslo's zoo?"]
-    assert engine.index.searches[-1].words == engine.index.searches[-2].words == embedded[1]
+    assert {query.words for query in engine.index.searches if query.words} == {embedded[1]}
 
 
 def test_nobody_speaks_where_no_speaker_has_the_name(engine: Engine, embedded: list[str]) -> None:

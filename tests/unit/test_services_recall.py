@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -62,11 +64,16 @@ def test_with_the_model_not_ready_the_answer_is_by_words_and_says_dense(engine: 
     assert engine.index.searches[-1].vector is None
 
 
+def limits(engine: Engine) -> list[int]:
+    """How many passages the arms were asked for; by words alone it is searched only ahead of that."""
+    return [query.limit for query in engine.index.searches if query.vector]
+
+
 def test_a_question_of_too_many_words_is_cut_and_says_so(engine: Engine) -> None:
     engine.store("zebra")
     answer = engine.recall("zebra " + "x " * QUERY_WORDS)
     assert [hit.memory.text for hit in answer.hits] == ["zebra"]
-    assert len(engine.index.searches[-1].words.split()) == QUERY_WORDS
+    assert max(len(query.words.split()) for query in engine.index.searches) == QUERY_WORDS
     assert any(part.startswith("query") for part in answer.degraded)
     assert not any(part.startswith("query") for part in engine.recall("x " * QUERY_WORDS).degraded)
 
@@ -130,6 +137,45 @@ def test_a_revise_just_before_the_search_of_a_recall_gives_one_version(engine: E
     assert engine.texts("zebra") == ["zebra new"]
 
 
+def test_what_is_indexed_between_the_search_by_words_and_the_other_is_found_by_its_words(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.soma.index(SCOPE)
+    monkeypatch.setattr(engine.soma.indexing, "words_now", lambda _: False)
+    engine.store("zebra")
+    embed, searched = engine.embedder.embed_query, threading.Event()
+    engine.index.after["search"] = once(searched.set)
+
+    def embed_query(text: str) -> list[float]:
+        assert searched.wait(5)
+        engine.soma.index(SCOPE)
+        return embed(text)
+
+    monkeypatch.setattr(engine.embedder, "embed_query", embed_query)
+    (hit,) = engine.recall("zebra").hits
+    assert hit.parts.lexical > 0
+
+
+def test_two_recalls_at_once_give_what_each_gives_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        engine.store(f"zebra {number} of ocean {number % 7}")
+    engine.soma.index(SCOPE)
+    questions = ["zebra 3", "ocean 5"]
+    alone = [engine.texts(question) for question in questions]
+    embed, all_there = engine.embedder.embed_query, threading.Barrier(3)
+
+    def embed_query(text: str) -> list[float]:
+        all_there.wait(5)
+        return embed(text)
+
+    engine.index.before["search"] = once(lambda: all_there.wait(5))  # the one that goes ahead is at work until then
+
+    monkeypatch.setattr(engine.embedder, "embed_query", embed_query)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(engine.texts, questions)) == alone
+    assert sum(bool(query.words and query.vector) for query in engine.index.searches) == 1
+
+
 def test_begin_anew_during_a_recall_loses_nothing(engine: Engine) -> None:
     engine.store("zebra")
     engine.soma.index(SCOPE)
@@ -167,7 +213,7 @@ def test_refill_asks_again_for_more_and_says_when_it_gives_up(engine: Engine) ->
     engine.soma.index(SCOPE)
     engine.index.put(NAMESPACE, [replace(point, passage=n) for n in range(150)])
     answer = engine.recall("zebra")
-    assert [query.limit for query in engine.index.searches] == [100 + TIES, 200 + TIES]
+    assert limits(engine) == [100 + TIES, 200 + TIES]
     assert answer.degraded == []
     assert len(answer.hits) == 2
     engine.index.put(NAMESPACE, [replace(point, passage=n) for n in range(900)])
@@ -180,7 +226,7 @@ def test_where_texts_are_long_the_next_question_looks_for_as_much_at_once(engine
         engine.store(f"zebra {n}. " + "word. " * 800)
     engine.soma.index(SCOPE)
     first, again = engine.recall("word", limit=20), engine.recall("word", limit=20)
-    asked = [query.limit for query in engine.index.searches]
+    asked = limits(engine)
     assert asked.count(asked[-1]) == 2
     assert asked[-1] > asked[0]
     assert [hit.memory.id for hit in first.hits] == [hit.memory.id for hit in again.hits]
@@ -196,7 +242,7 @@ def test_where_texts_were_long_and_are_no_more_a_question_looks_for_less_again(e
     engine.soma.index(SCOPE)
     for _ in range(4):
         engine.recall("zebra")
-    assert engine.index.searches[0].limit == engine.index.searches[-1].limit < engine.index.searches[1].limit
+    assert limits(engine)[0] == limits(engine)[-1] < limits(engine)[1]
 
 
 def test_more_than_a_thousand_pending_is_said(engine: Engine) -> None:
