@@ -113,9 +113,8 @@ class StreamContract:
     def test_members_of_a_group_share_the_messages_and_one_that_leaves_hands_on(self, stream: EventStream) -> None:
         with stream.consume(EVENTS, "g") as first:
             first.poll(1, 0.1)
-            second = stream.consume(EVENTS, "g")
-            self._both_at_work(stream, first, second)
-            second.close()
+            with stream.consume(EVENTS, "g") as second:
+                self._both_at_work(stream, first, second)
             stream.publish(EVENTS, [Message(f"x{n}", b"1") for n in range(40)])
             wanted, until = {f"x{n}" for n in range(40)}, time.monotonic() + PATIENCE
             while wanted:

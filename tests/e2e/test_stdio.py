@@ -89,14 +89,18 @@ def test_a_stored_memory_is_recalled_at_once_before_anything_is_embedded(home: P
 
 
 def test_a_recall_without_the_model_says_that_it_went_by_words(home: Path, mode: str) -> None:
-    with mcp_client(home, mode) as client:
-        result = client.call("recall", query="anything")
-
-        assert result.structured_content is not None
-        assert any("dense" in reason for reason in result.structured_content["degraded"])
-        assert "degraded" in text_of(result)
-        client.until_embedded()
-        assert client.ok("recall", query="anything")["degraded"] == []
+    for _ in range(5):
+        with mcp_client(home, mode) as client:
+            result = client.call("recall", query="anything")
+            assert result.structured_content is not None
+            if not (degraded := result.structured_content["degraded"]):
+                continue  # its model was loaded sooner than it was asked
+            assert any("dense" in reason for reason in degraded)
+            assert "degraded" in text_of(result)
+            client.until_embedded()
+            assert client.ok("recall", query="anything")["degraded"] == []
+            return
+    pytest.fail("of five servers each had loaded its model before it was asked")
 
 
 def test_each_of_many_stores_is_recalled_at_once_while_others_wait_to_be_embedded(client: McpClient) -> None:
