@@ -118,8 +118,8 @@ def command(function: F) -> Callable[..., None]:
 def starting() -> Iterator[None]:
     """Leave the garbage collector off while a server starts, and what was made by then out of its sight for good.
 
-    A look at all that the libraries bring takes some 60 ms, in which nobody is answered, and they stay anyway. Of what is
-    made later it looks at the youngest each ten thousand objects: a recall has thousands at once, which go as they came.
+    A look at all that the libraries bring takes some 60 ms, in which nobody is answered, and they stay anyway. Of what
+    is made later it looks at the youngest each ten thousand objects: a recall has thousands, which go as they came.
     """
     gc.disable()
     yield

@@ -29,8 +29,8 @@ MEMBER: dict[str, Any] = {
 }
 """A member that died is missed after six seconds; one whose batch takes half an hour counts as dead too.
 
-Not cooperative: there each commit during a change of hands begins another one (librdkafka 4059), and where members commit
-all the time none of them ever works, or a commit is never answered.
+Not cooperative: there each commit during a change of hands begins another one (librdkafka 4059), and where members
+commit all the time none of them ever works, or a commit is never answered.
 """
 TAKEN_AWAY = {
     KafkaError.ILLEGAL_GENERATION,
