@@ -16,11 +16,13 @@ from soma_core.domain.passages import is_long, passage_spans, spoken
 from soma_core.domain.query import Alike, Hit, Recall, RecallQuery
 from soma_core.domain.relevance import LOOKED_AT, Relevance, relevance
 from soma_core.domain.scoring import Score
-from soma_core.ports.index import Matches, VectorIndex
+from soma_core.ports.index import Match, Matches, VectorIndex
 from soma_core.services.caching import Bodies
 
 REMEMBERED = 2_000
 """Passages of which it is remembered where they are: numbers alone, no text."""
+FORESEEN = 12
+"""Of so many memories that one arm found best the passages are looked for before it is known what is shown."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,17 @@ class Answering:
         about = self._relevance(ranked, hits[:LOOKED_AT])
         found = Recall(hits, ranked.degraded, 0, 0, relevance=about, seen=chosen.seen)
         return answered(found, partial(self._part, ranked), seen, query)
+
+    def foresee(self, namespace: str, found: Sequence[Match]) -> None:
+        """Look up where the passages are that an arm found, the best first: in long texts that takes a while."""
+        best: dict[int, Match] = {}
+        for match in found:
+            if len(best) == FORESEEN:
+                break
+            best.setdefault(match.memory, match)
+        wanted = {UUID(int=match.memory): match.version for match in best.values() if match.passage}
+        for memory in self._bodies.read(namespace, wanted).values() if wanted else ():
+            self._span(memory, best[memory.id.int].passage)
 
     def _read(self, namespace: str, ranked: Ranked, at_once: int) -> Iterator[Memory]:
         """The memories in order of rank, a few at a time."""

@@ -54,7 +54,7 @@ class Recalling:
         self._learned = learned
         self._answering = Answering(bodies, index, embedder.model_id)
         self._reranking = Reranking(records, reranker) if reranker else None
-        self._searching = Searching(records, index, indexing)
+        self._searching = Searching(records, index, indexing, self._answering.foresee)
 
     def recall(self, namespace: str, query: RecallQuery) -> Recall:
         """The best memories for a question. Never raises for a missing part: `degraded` names it."""

@@ -66,10 +66,18 @@ class Begun(NamedTuple):
 class Searching:
     """Searches the index, and lets the records say what of it counts."""
 
-    def __init__(self, records: RecordStore, index: VectorIndex, indexing: IndexState) -> None:
+    def __init__(
+        self,
+        records: RecordStore,
+        index: VectorIndex,
+        indexing: IndexState,
+        foresee: Callable[[str, Sequence[Match]], None],
+    ) -> None:
+        """`foresee` is told what a question's words found, while there is time."""
         self._records = records
         self._index = index
         self._indexing = indexing
+        self._foresee = foresee
         self._meanwhile = Meanwhile()
         self._refills: dict[str, int] = {}
         """How often a namespace was refilled last: where texts are long, the next question begins there."""
@@ -87,8 +95,9 @@ class Searching:
             return None
         limit = _limit(CANDIDATES, self._refills.get(namespace, 0))
         found = self._index.search(namespace, IndexQuery(words, None, limit, wanted)).lexical
-        leaders = _leading(found, CANDIDATES)
-        return Begun(waiting, limit, found, self._records.features(namespace, leaders.keys()))
+        features = self._records.features(namespace, _leading(found, CANDIDATES).keys())
+        self._foresee(namespace, found)
+        return Begun(waiting, limit, found, features)
 
     def gather(self, namespace: str, query: IndexQuery, degraded: list[str], begun: Begun | None = None) -> Gathered:
         """Search until each arm has `query.limit` distinct memories that the records confirm, or has no more."""

@@ -16,6 +16,7 @@ from soma_core.domain.memory import NewMemory, Scope, short_id
 from soma_core.domain.query import QUERY_WORDS, Filter, RecallQuery
 from soma_core.domain.relevance import THRESHOLDS
 from soma_core.domain.scoring import TIES
+from soma_core.ports.embedder import Vector
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
 
 
@@ -146,7 +147,7 @@ def test_what_is_indexed_between_the_search_by_words_and_the_other_is_found_by_i
     embed, searched = engine.embedder.embed_query, threading.Event()
     engine.index.after["search"] = once(searched.set)
 
-    def embed_query(text: str) -> list[float]:
+    def embed_query(text: str) -> Vector:
         assert searched.wait(5)
         engine.soma.index(SCOPE)
         return embed(text)
@@ -164,7 +165,7 @@ def test_two_recalls_at_once_give_what_each_gives_alone(engine: Engine, monkeypa
     alone = [engine.texts(question) for question in questions]
     embed, all_there = engine.embedder.embed_query, threading.Barrier(3)
 
-    def embed_query(text: str) -> list[float]:
+    def embed_query(text: str) -> Vector:
         all_there.wait(5)
         return embed(text)
 
