@@ -17,6 +17,7 @@ from soma_core.domain.query import QUERY_WORDS, Filter, RecallQuery
 from soma_core.domain.relevance import THRESHOLDS
 from soma_core.domain.scoring import TIES
 from soma_core.ports.embedder import Vector
+from soma_core.services import answering
 from tests.support.engine import NAMESPACE, SCOPE, Engine, opened
 
 
@@ -155,6 +156,24 @@ def test_what_is_indexed_between_the_search_by_words_and_the_other_is_found_by_i
     monkeypatch.setattr(engine.embedder, "embed_query", embed_query)
     (hit,) = engine.recall("zebra").hits
     assert hit.parts.lexical > 0
+
+
+def test_passages_that_the_words_found_are_looked_for_while_the_question_is_embedded(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.store("word. " * 800 + "zebra")
+    engine.soma.index(SCOPE)
+    look, threads = answering.passage_spans, list[int]()
+
+    def passage_spans(text: str) -> Iterator[tuple[int, int]]:
+        threads.append(threading.get_ident())
+        return look(text)
+
+    monkeypatch.setattr(answering, "passage_spans", passage_spans)
+    (hit,) = engine.recall("zebra", max_tokens=200).hits
+    assert hit.memory.text.endswith("zebra")
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
 
 
 def test_two_recalls_at_once_give_what_each_gives_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
