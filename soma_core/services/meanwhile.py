@@ -15,20 +15,22 @@ class Meanwhile:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="soma-meanwhile")
-        self._busy = threading.Lock()
+        self._lock = threading.Lock()
+        self._busy = False
 
     def begin(self, work: Callable[[], T]) -> Future[T] | None:
         """Start on `work`; None while it is busy: where several callers are at work, one more thread helps nobody."""
-        if not self._busy.acquire(blocking=False):
-            return None
+        with self._lock:
+            if self._busy:
+                return None
+            self._busy = True
         try:
-            return self._thread.submit(self._run, work)
+            begun = self._thread.submit(work)
         except RuntimeError:  # no more threads to be had
-            self._busy.release()
+            self._busy = False
             return None
+        begun.add_done_callback(self._done)
+        return begun
 
-    def _run(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        finally:
-            self._busy.release()
+    def _done(self, _: object) -> None:
+        self._busy = False

@@ -34,14 +34,17 @@ def test_an_error_reaches_who_asks_for_the_result_and_leaves_it_free() -> None:
     assert _when_free(meanwhile)
 
 
-def test_without_another_thread_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_another_thread_nothing_is_begun_and_with_one_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     meanwhile = Meanwhile()
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert meanwhile.begin(lambda: True) is None
-    assert meanwhile.begin(lambda: True) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert meanwhile.begin(lambda: True) is None
+        assert meanwhile.begin(lambda: True) is None
+    for _ in range(3):
+        assert _when_free(meanwhile)
 
 
 def _when_free(meanwhile: Meanwhile) -> bool:
