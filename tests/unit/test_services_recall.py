@@ -13,6 +13,7 @@ import pytest
 from soma_core.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from soma_core.domain.excerpts import count_tokens
 from soma_core.domain.memory import NewMemory, Scope, short_id
+from soma_core.domain.passages import passage_spans
 from soma_core.domain.query import QUERY_WORDS, Filter, RecallQuery
 from soma_core.domain.relevance import THRESHOLDS
 from soma_core.domain.scoring import TIES
@@ -163,13 +164,13 @@ def test_passages_that_the_words_found_are_looked_for_while_the_question_is_embe
 ) -> None:
     engine.store("word. " * 800 + "zebra")
     engine.soma.index(SCOPE)
-    look, threads = answering.passage_spans, list[int]()
+    threads: list[int] = []
 
-    def passage_spans(text: str) -> Iterator[tuple[int, int]]:
+    def looked_for(text: str) -> Iterator[tuple[int, int]]:
         threads.append(threading.get_ident())
-        return look(text)
+        return passage_spans(text)
 
-    monkeypatch.setattr(answering, "passage_spans", passage_spans)
+    monkeypatch.setattr(answering, "passage_spans", looked_for)
     (hit,) = engine.recall("zebra", max_tokens=200).hits
     assert hit.memory.text.endswith("zebra")
     assert len(threads) == 1
