@@ -73,7 +73,7 @@ class Searching:
         indexing: IndexState,
         foresee: Callable[[str, Sequence[Match]], None],
     ) -> None:
-        """`foresee` is told what a question's words found, while there is time."""
+        """`foresee` is told which live passages a question's words found, while there is time."""
         self._records = records
         self._index = index
         self._indexing = indexing
@@ -96,7 +96,8 @@ class Searching:
         limit = _limit(CANDIDATES, self._refills.get(namespace, 0))
         found = self._index.search(namespace, IndexQuery(words, None, limit, wanted)).lexical
         features = self._records.features(namespace, _leading(found, CANDIDATES).keys())
-        self._foresee(namespace, found)
+        live = {memory: seen.version for memory, seen in features.items()}
+        self._foresee(namespace, [match for match in found if live.get(match.memory) == match.version])
         return Begun(waiting, limit, found, features)
 
     def gather(self, namespace: str, query: IndexQuery, degraded: list[str], begun: Begun | None = None) -> Gathered:
